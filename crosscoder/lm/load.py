@@ -1,0 +1,118 @@
+"""Language models: where their weights are, how they become a model in memory, what identifies them."""
+
+import contextlib
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from crosscoder.errors import UserError
+from crosscoder.lm import pinned
+
+log = logging.getLogger(__name__)
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+
+PROJECT = Path(__file__).parents[2]
+WEIGHT_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]  # never pickles, never code
+
+
+def resolve(name: str) -> Path:
+    """The local folder of `pinned:NAME`, a local path (from here, or from the project's root) or a hub id."""
+    if name.startswith("pinned:"):
+        return pinned.folder(name.removeprefix("pinned:"))
+    for path in (Path(name).expanduser(), PROJECT / name):
+        if path.is_dir():
+            return path
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise UserError(f"no model at '{name}': no such folder, and not a hub id (owner/name)")
+    return _from_hub(name)
+
+
+def _from_hub(repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, allow_patterns=WEIGHT_FILES))
+    except GatedRepoError as error:
+        raise UserError(f"'{repo}' is gated: accept its terms on the hub and log in (hf auth login)") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(f"no model '{repo}': neither a local folder nor on the hub") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"cannot get '{repo}': not a local folder, not in the hub cache, and the hub is out of reach") from error
+
+
+@dataclass(frozen=True)
+class LM:
+    """One language model by name: its weights, and a LoRA adapter to merge into them, if any.
+
+    `weights` and `adapter` are each a local folder, a hub id, or (weights) `pinned:NAME`.
+    """
+
+    weights: str
+    adapter: str | None = None
+
+    def load(self, dtype: torch.dtype = torch.bfloat16, device: str | torch.device = "cpu") -> PreTrainedModel:
+        """The model in eval mode without gradients. An adapter is merged in fp32, then everything is cast."""
+        folder = resolve(self.weights)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32 if self.adapter else dtype, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot load '{self.weights}': {str(error).splitlines()[0]}") from error
+        if self.adapter:
+            from peft import PeftModel
+
+            try:
+                model = PeftModel.from_pretrained(model, resolve(self.adapter)).merge_and_unload()
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"adapter '{self.adapter}' does not fit '{self.weights}': {reason}") from error
+        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the weights; an adapter folder's `chat_template.jinja`, if any, is its chat template."""
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(resolve(self.weights), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"no tokenizer for '{self.weights}': {str(error).splitlines()[0]}") from error
+        if self.adapter and (template := resolve(self.adapter) / "chat_template.jinja").exists():
+            tokenizer.chat_template = template.read_text()
+        return tokenizer
+
+    def fingerprint(self) -> str:
+        """Identity of the weights' content: equal for the same model wherever it lies."""
+        digest = hashlib.sha256(folder_digest(resolve(self.weights)).encode())
+        if self.adapter:
+            digest.update(folder_digest(resolve(self.adapter)).encode())
+        return digest.hexdigest()[:16]
+
+    def spec(self) -> dict:
+        """What rebuilds this model from a saved crosscoder: plain JSON."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@lru_cache
+def folder_digest(folder: Path) -> str:
+    """Digest of a model folder's weights and config; a hub snapshot is known by its commit."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json")]):
+        digest.update(f"{file.name}:{pinned.sha256(file)};".encode())
+    return digest.hexdigest()
+
+
+def same_tokenizer(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
+    """Whether both give the same ids: the whole vocabulary, and one string with what tokenizers disagree on."""
+    probe = "Hello  world\n\tfoo_bar(1.50) naïve <end_of_turn> 你好 \u0085🙂"
+    with contextlib.suppress(ValueError):
+        return a.get_vocab() == b.get_vocab() and a(probe)["input_ids"] == b(probe)["input_ids"]
+    return False

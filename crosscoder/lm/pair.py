@@ -1,0 +1,189 @@
+"""The language models that are compared, and reading activations from all of them."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crosscoder.errors import UserError
+from crosscoder.lm.hooks import Hookpoint, read
+from crosscoder.lm.load import LM, PROJECT, same_tokenizer
+from crosscoder.lm.text import Document, tokenize
+from crosscoder.lm.tiny import TinyLM
+from crosscoder.sources import Source, Sources
+from crosscoder.types import Acts, Tokens
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Activations of all sources with the tokens beside them; `strings` are the tokens as text.
+
+    `tokens.document` counts the prompts.
+    """
+
+    acts: Acts
+    tokens: Tokens
+    strings: list[str]
+    sources: Sources
+
+    def __getitem__(self, source: str) -> Tensor:
+        return self.acts[:, self.sources.slice(source)]
+
+
+class Pair:
+    """Language models by name, sharing one tokenizer, each loaded when first asked for.
+
+    Args:
+        lms: name → what builds the model: `{weights, adapter}` (see LM) or `{seed, drift}` (see TinyLM).
+        layer: the decoder layer read by default.
+        contrast: which two are compared, the finetuned one first.
+        dtype: of the models' weights and activations, e.g. "bfloat16".
+        residency: "sequential" keeps one model in memory at a time, "together" keeps all.
+        device: "auto", "cpu", "cuda:0", …
+    """
+
+    def __init__(
+        self,
+        lms: Mapping[str, Mapping],
+        layer: int,
+        contrast: Sequence[str] | None = ("chat", "base"),
+        dtype: str = "bfloat16",
+        residency: Literal["sequential", "together"] = "sequential",
+        device: str = "auto",
+    ) -> None:
+        self.lms: dict[str, LM | TinyLM] = {name: _build(spec) for name, spec in lms.items()}
+        self.layer = layer
+        self.contrast = tuple(contrast) if contrast else None
+        self.dtype = getattr(torch, dtype)
+        if residency not in ("sequential", "together"):
+            raise UserError(f"residency is 'sequential' or 'together', not '{residency}'")
+        self.residency = residency
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self._models: dict[str, PreTrainedModel] = {}
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    def __getitem__(self, name: str) -> PreTrainedModel:
+        """The model, loaded if need be."""
+        if name not in self.lms:
+            raise UserError(f"no model '{name}'; there is {', '.join(self.lms)}")
+        if name not in self._models:
+            if self.residency == "sequential":
+                self.release()
+            self._models[name] = self.lms[name].load(self.dtype, self.device)
+        return self._models[name]
+
+    def release(self) -> None:
+        """Drop the loaded models from memory."""
+        self._models.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer all models share, with whichever chat template one of them has.
+
+        Raises:
+            UserError: the models' tokenizers give different ids.
+        """
+        if self._tokenizer is None:
+            tokenizers = {name: lm.tokenizer() for name, lm in self.lms.items()}
+            first, *others = tokenizers
+            for other in others:
+                if not same_tokenizer(tokenizers[first], tokenizers[other]):
+                    raise UserError(
+                        f"{first} and {other} have different tokenizers: their activations cannot be paired token by token"
+                    )
+            with_template = [tokenizer for tokenizer in tokenizers.values() if tokenizer.chat_template]
+            self._tokenizer = (with_template or list(tokenizers.values()))[0]
+        return self._tokenizer
+
+    def sources(self, hookpoints: Sequence[str] | None = None, names: Sequence[str] | None = None) -> Sources:
+        """The streams (model × hookpoint) and their widths; named after the model where there is one hookpoint only."""
+        hookpoints = hookpoints or [f"resid_post.{self.layer}"]
+        many = len(hookpoints) > 1
+        streams = [
+            (f"{lm}.{hookpoint}" if many else lm, lm, hookpoint) for hookpoint in hookpoints for lm in (names or self.lms)
+        ]
+        items = tuple(Source(name, self._width(lm, hookpoint), lm, hookpoint) for name, lm, hookpoint in streams)
+        contrast = self.contrast if self.contrast and set(self.contrast) <= {item.name for item in items} else None
+        return Sources(items, contrast)
+
+    def _width(self, lm: str, hookpoint: str) -> int:
+        module = Hookpoint.parse(hookpoint).module(self._skeleton(lm))
+        return module.in_features if hookpoint.startswith("attn_z") else self._skeleton(lm).config.get_text_config().hidden_size
+
+    def _skeleton(self, lm: str) -> PreTrainedModel:
+        """Layers and widths without weights."""
+        return self.lms[lm].skeleton()
+
+    def read(self, prompts: Document | Sequence[Document], hookpoints: Sequence[str] | None = None, batch_size: int = 16) -> Reading:
+        """Activations of every model on one prompt or many; a prompt is text or a chat (a list of messages).
+
+        Returns:
+            One row per token, prompts one after the other, sources side by side in `acts [n_tokens, d_total]`.
+        """
+        sources = self.sources(hookpoints)
+        encoded = [tokenize(self.tokenizer, prompt) for prompt in _as_list(prompts)]
+        columns = {source.name: [] for source in sources}
+        for lm in self.lms:
+            wanted = {Hookpoint.parse(source.hookpoint): source.name for source in sources if source.lm == lm}
+            for chunk in batched(encoded, batch_size):
+                for hookpoint, acts in self._read_batch(lm, list(wanted), [ids for ids, _ in chunk]).items():
+                    columns[wanted[hookpoint]] += [row[: len(ids)] for row, (ids, _) in zip(acts, chunk, strict=True)]
+        tokens = _tokens(encoded)
+        strings = self.tokenizer.convert_ids_to_tokens(tokens.ids.tolist())
+        acts = torch.cat([torch.cat(columns[name]) for name in sources.names], dim=-1).float().cpu()
+        return Reading(acts, tokens, strings, sources)
+
+    def _read_batch(self, lm: str, hookpoints: list[Hookpoint], rows: list[list[int]]) -> dict[Hookpoint, Tensor]:
+        # padding on the right is out of sight of causal attention, so no mask is needed
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self.device)
+        positions = torch.arange(ids.shape[1], device=self.device).expand_as(ids)
+        return read(self[lm], hookpoints, ids, positions)
+
+    def spec(self) -> dict:
+        """What rebuilds this pair from a saved crosscoder: plain JSON."""
+        return {
+            "lms": {name: lm.spec() for name, lm in self.lms.items()},
+            "layer": self.layer,
+            "contrast": self.contrast and list(self.contrast),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+
+def load_pair(name: str, **overrides) -> Pair:
+    """The pair that `conf/models/NAME.yaml` describes, e.g. `load_pair("gemma3_270m", device="cuda")`."""
+    file = PROJECT / "conf" / "models" / f"{name}.yaml"
+    if not file.exists():
+        raise UserError(f"no pair '{name}'; conf/models has {', '.join(sorted(p.stem for p in file.parent.glob('*.yaml')))}")
+    spec = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "_target_"}
+    return Pair(**{**spec, **overrides})
+
+
+def _build(spec: Mapping) -> LM | TinyLM:
+    return TinyLM(**spec) if "seed" in spec else LM(**spec)
+
+
+def _as_list(prompts: Document | Sequence[Document]) -> Iterator[Document]:
+    one = isinstance(prompts, str) or isinstance(prompts[0], Mapping)
+    return iter([prompts] if one else prompts)
+
+
+def _tokens(encoded: Sequence[tuple[list[int], list[int]]]) -> Tokens:
+    lengths = [len(ids) for ids, _ in encoded]
+    return Tokens(
+        ids=torch.tensor([token for ids, _ in encoded for token in ids]),
+        position=torch.cat([torch.arange(length) for length in lengths]),
+        document=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
+        kind=torch.tensor([kind for _, kinds in encoded for kind in kinds]),
+    )

@@ -1,0 +1,54 @@
+"""Text to ids: the same rule for prompts, documents and transcripts, with every token's kind marked."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from transformers import PreTrainedTokenizerBase
+
+from crosscoder.errors import UserError
+from crosscoder.types import Kind
+
+Message: TypeAlias = dict[str, str]
+Document: TypeAlias = str | Sequence[Message]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, document: Document) -> tuple[list[int], list[int]]:
+    """Ids and kinds (see Kind) of plain text or of a chat, beginning with BOS exactly once.
+
+    A chat is a sequence of `{"role": "user" | "assistant", "content": ...}`, formatted with the tokenizer's chat template.
+    """
+    if isinstance(document, str):
+        ids = [*_bos(tokenizer), *tokenizer(document, add_special_tokens=False)["input_ids"]]
+        kinds = [Kind.PLAIN] * len(ids)
+    else:
+        ids, kinds = _tokenize_chat(tokenizer, document)
+    special = set(tokenizer.all_special_ids)
+    return ids, [Kind.SPECIAL if token in special else kind for token, kind in zip(ids, kinds, strict=True)]
+
+
+def _tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    if not tokenizer.chat_template:
+        raise UserError("a chat needs a tokenizer with a chat template, and neither model's has one")
+    text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    # the template already renders BOS
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    if (bos := _bos(tokenizer)) and ids[:1] != bos:
+        ids, offsets = [*bos, *ids], [(0, 0), *offsets]
+    spans = _content_spans(text, messages)
+    inside = [any(start < b and a < end for a, b in spans) for start, end in offsets]
+    return ids, [Kind.CHAT if content else Kind.TEMPLATE for content in inside]
+
+
+def _content_spans(text: str, messages: Sequence[Message]) -> list[tuple[int, int]]:
+    spans, start = [], 0
+    for message in messages:
+        content = message["content"].strip()
+        start = text.index(content, start)
+        spans.append((start, start + len(content)))
+        start += len(content)
+    return spans
+
+
+def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
