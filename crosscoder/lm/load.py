@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from crosscoder.errors import UserError
@@ -76,6 +76,15 @@ class LM:
                 reason = str(error).splitlines()[0]
                 raise UserError(f"adapter '{self.adapter}' does not fit '{self.weights}': {reason}") from error
         return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+    def skeleton(self) -> PreTrainedModel:
+        """The model's layers and widths, without weights."""
+        try:
+            config = AutoConfig.from_pretrained(resolve(self.weights), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"no model configuration in '{self.weights}': {str(error).splitlines()[0]}") from error
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the weights; an adapter folder's `chat_template.jinja`, if any, is its chat template."""

@@ -1,10 +1,8 @@
 """The language models that are compared, and reading activations from all of them."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -119,12 +117,9 @@ class Pair:
         return Sources(items, contrast)
 
     def _width(self, lm: str, hookpoint: str) -> int:
-        module = Hookpoint.parse(hookpoint).module(self._skeleton(lm))
-        return module.in_features if hookpoint.startswith("attn_z") else self._skeleton(lm).config.get_text_config().hidden_size
-
-    def _skeleton(self, lm: str) -> PreTrainedModel:
-        """Layers and widths without weights."""
-        return self.lms[lm].skeleton()
+        skeleton = self.lms[lm].skeleton()
+        module = Hookpoint.parse(hookpoint).module(skeleton)
+        return module.in_features if hookpoint.startswith("attn_z") else skeleton.config.hidden_size
 
     def read(self, prompts: Document | Sequence[Document], hookpoints: Sequence[str] | None = None, batch_size: int = 16) -> Reading:
         """Activations of every model on one prompt or many; a prompt is text or a chat (a list of messages).
@@ -137,7 +132,8 @@ class Pair:
         columns = {source.name: [] for source in sources}
         for lm in self.lms:
             wanted = {Hookpoint.parse(source.hookpoint): source.name for source in sources if source.lm == lm}
-            for chunk in batched(encoded, batch_size):
+            for start in range(0, len(encoded), batch_size):
+                chunk = encoded[start : start + batch_size]
                 for hookpoint, acts in self._read_batch(lm, list(wanted), [ids for ids, _ in chunk]).items():
                     columns[wanted[hookpoint]] += [row[: len(ids)] for row, (ids, _) in zip(acts, chunk, strict=True)]
         tokens = _tokens(encoded)
@@ -174,9 +170,9 @@ def _build(spec: Mapping) -> LM | TinyLM:
     return TinyLM(**spec) if "seed" in spec else LM(**spec)
 
 
-def _as_list(prompts: Document | Sequence[Document]) -> Iterator[Document]:
+def _as_list(prompts: Document | Sequence[Document]) -> list[Document]:
     one = isinstance(prompts, str) or isinstance(prompts[0], Mapping)
-    return iter([prompts] if one else prompts)
+    return [prompts] if one else list(prompts)
 
 
 def _tokens(encoded: Sequence[tuple[list[int], list[int]]]) -> Tokens:

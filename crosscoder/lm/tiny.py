@@ -51,6 +51,10 @@ class TinyLM:
                     weight.data += self.drift * weight.data.std() * torch.randn_like(weight)
         return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
+    def skeleton(self) -> PreTrainedModel:
+        """As `LM.skeleton`; with weights, since they are few."""
+        return self.load()
+
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """One token per byte, Gemma's special tokens and turn markers, Gemma's chat template."""
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

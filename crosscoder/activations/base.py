@@ -1,0 +1,66 @@
+"""What an activation is: it decides which latents of a token are active, and with what value.
+
+One activation per file, one YAML in conf/activation. Selection compares `relu(pre) · selection_scale`, where the scale
+is the latents' decoder norm: what a latent contributes, not how its encoder happens to be scaled.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from crosscoder.errors import UserError
+from crosscoder.sparse import Index
+from crosscoder.types import Dense, PerLatent
+
+
+class Activation(nn.Module):
+    """Base of all activations. State that inference needs is a buffer.
+
+    `dense = True` gives `forward(pre) -> Dense` and takes the dense path; otherwise `select(scores)` gives the index of the
+    active entries, whose values are their pre-activations.
+    """
+
+    dense: ClassVar[bool] = False
+
+    def select(self, pre: Dense, scale: PerLatent) -> Index:
+        """The active entries of pre-activations [batch, n_latents]. Each must have a positive pre-activation."""
+        raise NotImplementedError
+
+    def at(self, progress: float) -> None:
+        """Told the fraction of the training run that is over, before every step."""
+
+    def frozen(self, scale: PerLatent) -> "Activation":
+        """The activation that inference uses, `scale` being the selection scale it was trained with."""
+        return self
+
+    def spec(self) -> dict[str, Any]:
+        """`{"name": module, **constructor arguments}` as plain JSON, read back by `from_spec`."""
+        return {"name": type(self).__module__.rpartition(".")[2], **self.arguments()}
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments as JSON scalars."""
+        return {}
+
+
+def from_spec(spec: dict[str, Any]) -> Activation:
+    """Build the activation a saved crosscoder names. Only classes in this folder, only scalars as arguments."""
+    arguments = dict(spec)
+    name = arguments.pop("name", None)
+    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "base")
+    if name not in known:
+        raise UserError(f"unknown activation {name!r}; there is {', '.join(known)}")
+    if bad := [key for key, value in arguments.items() if not isinstance(value, str | int | float | bool | None)]:
+        raise UserError(f"activation '{name}' takes scalars only, not {', '.join(bad)}")
+    module = importlib.import_module(f"crosscoder.activations.{name}")
+    (cls,) = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise UserError(f"activation '{name}': {error}") from error
+
+
+def scores(pre: Tensor, scale: PerLatent) -> Tensor:
+    """relu(pre) · scale: what selection compares."""
+    return pre.relu() * scale

@@ -1,0 +1,53 @@
+"""The k · batch largest of a whole batch. Bussmann et al. 2024; as a crosscoder Minder et al. 2025 §3.1.
+
+    v_tj = relu(pre_tj) · Σ_s ‖d_j^s‖,   keep the k · batch largest v of the batch, decode with the unscaled pre.
+
+At inference a latent is active where v > θ. θ follows the smallest kept v during training (so that validation works at any
+time) and is refitted at the end of the run to the mean L0 that was trained; then the whole is exactly a JumpReLU with
+threshold θ / Σ_s ‖d_j^s‖ per latent.
+"""
+
+import torch
+
+from crosscoder.activations.base import Activation, scores
+from crosscoder.activations.jumprelu import JumpReLU
+from crosscoder.activations.topk import TopK
+from crosscoder.sparse import Index, index_of, select_batch_topk
+from crosscoder.types import Dense, PerLatent
+
+
+class BatchTopK(TopK):
+    """See the module's docstring.
+
+    Args:
+        k: active latents per token, on average over a batch, at the end of the run.
+        k_initial: the same at its beginning (default: k).
+        anneal: fraction of the run over which k falls linearly from k_initial to k.
+        decay: of the threshold's exponential moving average, per step.
+    """
+
+    threshold: torch.Tensor
+
+    def __init__(self, k: int, k_initial: int | None = None, anneal: float = 0.0, decay: float = 0.99) -> None:
+        super().__init__(k, k_initial, anneal)
+        self.decay = decay
+        self.register_buffer("threshold", torch.tensor(-1.0))  # negative: not seen yet
+
+    def select(self, pre: Dense, scale: PerLatent) -> Index:
+        v = scores(pre, scale)
+        if not self.training:
+            return index_of(v > self.threshold.clamp(min=0))
+        index = select_batch_topk(v, self.k_now)
+        self._follow(v[index.rows, index.latents])
+        return index
+
+    def _follow(self, kept: torch.Tensor) -> None:
+        if kept.numel():
+            smallest = kept.min().to(self.threshold)
+            self.threshold.copy_(smallest if self.threshold < 0 else self.threshold.lerp(smallest, 1 - self.decay))
+
+    def frozen(self, scale: PerLatent) -> Activation:
+        return JumpReLU.of(self.threshold.clamp(min=0) / scale)
+
+    def arguments(self) -> dict:
+        return {**super().arguments(), "decay": self.decay}

@@ -1,0 +1,41 @@
+"""The k largest of each token. Gao et al. 2024."""
+
+from typing import Any
+
+import torch
+
+from crosscoder.activations.base import Activation, scores
+from crosscoder.sparse import Index, select_topk
+from crosscoder.types import Dense, PerLatent
+
+
+class TopK(Activation):
+    """Per token the k latents with the largest relu(pre) · scale, in training and inference alike.
+
+    Args:
+        k: active latents per token at the end of the run.
+        k_initial: active latents per token at its beginning (default: k).
+        anneal: fraction of the run over which k falls linearly from k_initial to k.
+    """
+
+    fraction_left: torch.Tensor
+
+    def __init__(self, k: int, k_initial: int | None = None, anneal: float = 0.0) -> None:
+        super().__init__()
+        self.k, self.k_initial, self.anneal = k, k_initial or k, anneal
+        self.register_buffer("fraction_left", torch.tensor(0.0))
+
+    def at(self, progress: float) -> None:
+        """Set the annealed k."""
+        self.fraction_left.fill_(max(0.0, 1 - progress / self.anneal) if self.anneal else 0.0)
+
+    @property
+    def k_now(self) -> int:
+        """k at this point of the run."""
+        return round(self.k + float(self.fraction_left) * (self.k_initial - self.k))
+
+    def select(self, pre: Dense, scale: PerLatent) -> Index:
+        return select_topk(scores(pre, scale), self.k_now)
+
+    def arguments(self) -> dict[str, Any]:
+        return {"k": self.k, "k_initial": self.k_initial, "anneal": self.anneal}

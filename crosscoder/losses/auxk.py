@@ -1,0 +1,37 @@
+"""Auxiliary loss that revives dead latents: they are asked to explain what the others left. Gao et al. 2024, App. A.2.
+
+    e = x − x̂ (detached),   ê = the k_aux dead latents with the largest v on each token, decoded without bias
+    L = E‖e − ê‖² / E‖e − ē‖²          as the released BatchTopK crosscoder has it (Minder et al. 2025)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crosscoder.losses.base import LossInput
+
+
+@dataclass(frozen=True)
+class AuxK:
+    """See the module's docstring.
+
+    k_aux is half a source's width (Gao et al. App. B.1 with d the model's width, not the concatenation's).
+    """
+
+    weight: float = 1 / 32
+
+    def __call__(self, given: LossInput) -> Tensor:
+        dead = given.dead.nonzero()[:, 0]
+        if len(dead) == 0:
+            return given.acts.new_zeros(())
+        crosscoder = given.crosscoder
+        error = (given.acts - given.output.recon).detach()
+        pre = given.output.pre(dead).relu()
+        k_aux = min(max(crosscoder.sources.widths) // 2, len(dead))
+        if k_aux < len(dead):
+            strongest = (pre * crosscoder.selection_scale[dead]).detach().topk(k_aux, dim=-1).indices
+            pre = pre * torch.zeros_like(pre).scatter_(1, strongest, 1.0)
+        explained = pre @ crosscoder.W_dec[dead]
+        unexplained = given.mean((error - explained).square().sum(-1))
+        return unexplained / given.mean((error - error.mean(0)).square().sum(-1))

@@ -1,0 +1,41 @@
+"""What a loss term is: one argument in, one scalar out. The loss is the weighted sum that is logged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from crosscoder.model import Crosscoder, Output
+from crosscoder.types import Acts
+
+
+@dataclass(frozen=True)
+class LossInput:
+    """Everything a term may look at, in training units."""
+
+    acts: Acts
+    output: Output
+    crosscoder: Crosscoder
+    dead: Tensor
+    """[n_latents] bool: has not fired for long."""
+    progress: float
+    """Fraction of the run that is over."""
+    mean: Callable[[Tensor], Tensor]
+    """Mean over the batch, of all processes."""
+
+
+class Term(Protocol):
+    """A loss term: `weight` is its share of the total (a number, or a function of progress)."""
+
+    weight: float
+
+    def __call__(self, given: LossInput) -> Tensor:
+        """The unweighted scalar."""
+        ...
+
+
+def total(terms: Mapping[str, Term], given: LossInput) -> tuple[Tensor, dict[str, Tensor]]:
+    """The very sum of weighted terms that is trained on, and its summands by name."""
+    parts = {name: term.weight * term(given) for name, term in terms.items()}
+    return sum(parts.values()), parts  # type: ignore[return-value]

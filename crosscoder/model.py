@@ -1,0 +1,256 @@
+"""The crosscoder: one shared sparse code of several activation streams, one decoder per stream.
+
+    f(x) = σ(W_enc x + b_enc)          x = [x_base; x_chat; …]
+    x̂    = W_dec f + b_dec             x̂ = [x̂_base; x̂_chat; …]
+
+Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing". A latent is a row in both matrices;
+a source is a slice of their columns. Training sees centred and scaled activations; what is saved is folded, so that it
+eats raw ones.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from crosscoder import activations
+from crosscoder.activations import Activation
+from crosscoder.errors import UserError
+from crosscoder.init import TransposedDecoder
+from crosscoder.lm import Reading
+from crosscoder.sources import Sources
+from crosscoder.sparse import Code, DenseCode, SparseCode
+from crosscoder.types import Acts, Decoder, Dense, PerLatent
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives: `pre(latents)` recomputes their pre-activations [batch, len(latents)] with gradient."""
+
+    code: Code
+    recon: Acts
+    pre: Callable[[Tensor], Tensor]
+
+
+class Crosscoder(nn.Module):
+    """See the module's docstring.
+
+    Args:
+        sources: the streams, in order.
+        n_latents: size of the dictionary.
+        activation: which latents are active (crosscoder/activations).
+        init: initial weights, drawn from `seed`.
+        gemm_dtype: of the encoder's matrix product in training; inference is in the weights' own.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    frozen_scale: Tensor
+
+    def __init__(
+        self,
+        sources: Sources,
+        n_latents: int,
+        activation: Activation,
+        init: Callable[..., tuple[Tensor, Tensor]] = TransposedDecoder(),  # noqa: B008 (frozen)
+        seed: int = 0,
+        gemm_dtype: str = "bfloat16",
+    ) -> None:
+        super().__init__()
+        self.sources, self.n_latents, self.activation = sources, n_latents, activation
+        self.gemm_dtype = getattr(torch, gemm_dtype)
+        W_enc, W_dec = init(sources, n_latents, torch.Generator().manual_seed(seed))
+        self.W_enc = nn.Parameter(W_enc)
+        self.W_dec = nn.Parameter(W_dec)
+        self.b_enc = nn.Parameter(torch.zeros(n_latents))
+        self.b_dec = nn.Parameter(torch.zeros(sources.d_total))
+        # training units are (raw − mean) / scale; kept after folding, because norm scores are compared in those units
+        self.register_buffer("mean", torch.zeros(sources.d_total))
+        self.register_buffer("scale", torch.ones(sources.d_total))
+        self.register_buffer("frozen_scale", torch.full((n_latents,), torch.nan))
+        self.provenance: dict[str, Any] = {}
+
+    # --- the computation ---
+
+    def encode(
+        self, acts: Acts | Reading, mode: Literal["paired", "solo"] = "paired", source: str | None = None
+    ) -> Code:
+        """The code of activations [batch, d_total], or of a `Reading`, whose tokens then stand beside it.
+
+        `mode="solo"` is an approximation that sees one source only (default: the contrast's first, i.e. chat): a missing
+        source is taken to equal it, or to equal its own mean where widths differ. Its agreement with the paired code is
+        an empirical matter.
+        """
+        reading = acts if isinstance(acts, Reading) else None
+        x = reading.acts.to(self.W_enc.device) if reading else acts
+        if mode == "solo":
+            x = self._complete(x, source or (self.sources.contrast or self.sources.names)[0])
+        code = self._code(x)
+        if reading is None:
+            return code
+        sparse = code.to_sparse() if isinstance(code, DenseCode) else code
+        return sparse.with_tokens(reading.tokens, reading.strings)
+
+    def decode(self, code: Code, source: str | None = None) -> Tensor:
+        """x̂ [batch, d_total], or one source's slice of it."""
+        if source is None:
+            return code.decode(self.W_dec) + self.b_dec
+        part = self.sources.slice(source)
+        return code.decode(self.W_dec[:, part].contiguous()) + self.b_dec[part]
+
+    def forward(self, acts: Acts) -> Output:
+        """Code and reconstruction of activations [batch, d_total]."""
+        code = self._code(acts)
+        return Output(code, self.decode(code), lambda latents: acts @ self.W_enc[latents].T + self.b_enc[latents])
+
+    def _code(self, acts: Acts) -> Code:
+        if acts.shape[-1] != self.sources.d_total:
+            raise UserError(f"the crosscoder expects {self.sources.describe()}, not activations of width {acts.shape[-1]}")
+        if self.activation.dense:
+            return DenseCode(self.activation(acts @ self.W_enc.T + self.b_enc))
+        with torch.no_grad():
+            pre = self._pre(acts)
+            index = self.activation.select(pre, self.selection_scale)
+            values = pre[index.rows, index.latents].to(acts.dtype)
+        return SparseCode.encode(acts, self.W_enc, self.b_enc, index, values)
+
+    def _pre(self, acts: Acts) -> Dense:
+        """The one dense product of a training step."""
+        if not self.training or self.gemm_dtype == acts.dtype:
+            return torch.addmm(self.b_enc, acts, self.W_enc.T)
+        low = self.gemm_dtype
+        return torch.addmm(self.b_enc.to(low), acts.to(low), self.W_enc.to(low).T)
+
+    def _complete(self, acts: Tensor, source: str) -> Acts:
+        present = self.sources[source]
+        if acts.shape[-1] == self.sources.d_total:
+            acts = acts[..., self.sources.slice(source)]
+        if acts.shape[-1] != present.width:
+            raise UserError(f"solo activations of '{source}' have width {present.width}, not {acts.shape[-1]}")
+        means = self.sources.split(self.mean)
+        return torch.cat([acts if s.width == present.width else means[s.name].expand(len(acts), -1) for s in self.sources], dim=-1)
+
+    # --- views ---
+
+    def decoder(self, source: str) -> Tensor:
+        """W_dec of one source, [n_latents, d_source], a view."""
+        return self.W_dec[:, self.sources.slice(source)]
+
+    def encoder(self, source: str) -> Tensor:
+        """W_enc of one source, [n_latents, d_source], a view."""
+        return self.W_enc[:, self.sources.slice(source)]
+
+    def decoder_norms(self, units: Literal["training", "raw"] = "training") -> Tensor:
+        """‖d_j^s‖, [n_sources, n_latents]; of a folded crosscoder by default in the units it was trained in."""
+        W_dec = self.W_dec / self.scale if self.folded and units == "training" else self.W_dec
+        return torch.stack([part.norm(dim=-1) for part in W_dec.split(self.sources.widths, dim=-1)])
+
+    @property
+    def selection_scale(self) -> PerLatent:
+        """n_j = Σ_s ‖d_j^s‖ in training units, by which selection weighs pre-activations; fixed once folded."""
+        return self.frozen_scale if self.folded else self.decoder_norms().sum(0)
+
+    @property
+    def folded(self) -> bool:
+        """Whether this crosscoder eats raw activations."""
+        return not bool(self.frozen_scale[0].isnan())
+
+    # --- normalisation ---
+
+    def normalise(self, acts: Acts) -> Acts:
+        """Raw activations in training units."""
+        return (acts - self.mean) / self.scale
+
+    @torch.no_grad()
+    def fold(self) -> "Crosscoder":
+        """The same crosscoder on raw activations, for inference: mean and scale absorbed, selection scale and threshold fixed.
+
+        W_enc/σ, b_enc − (W_enc/σ)·μ, W_dec·σ, b_dec·σ + μ.
+        """
+        if self.folded:
+            return self
+        activation = self.activation.frozen(self.selection_scale)
+        folded = Crosscoder(self.sources, self.n_latents, activation, init=lambda *_: (self.W_enc / self.scale, self.W_dec * self.scale))
+        folded.b_enc.copy_(self.b_enc - (folded.W_enc.double() @ self.mean.double()).to(self.b_enc))
+        folded.b_dec.copy_(self.b_dec * self.scale + self.mean)
+        folded.mean, folded.scale, folded.frozen_scale = self.mean.clone(), self.scale.clone(), self.selection_scale
+        folded.provenance = dict(self.provenance)
+        return folded.to(self.W_enc.device).eval()
+
+    # --- on disk ---
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `model.safetensors` and `config.json`, whole or not at all; folds first."""
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        crosscoder = self.fold()
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in crosscoder.state_dict().items()}, Path(scratch) / "model.safetensors")
+            (Path(scratch) / "config.json").write_text(json.dumps(crosscoder.config(), indent=2) + "\n")
+            folder.mkdir(exist_ok=True)
+            for file in Path(scratch).iterdir():
+                os.replace(file, folder / file.name)
+        return folder
+
+    def config(self) -> dict[str, Any]:
+        """What `config.json` holds: plain JSON."""
+        scales = {name: part.mean().item() for name, part in self.sources.split(self.scale).items()}
+        return {
+            "format": FORMAT,
+            "sources": self.sources.spec(),
+            "n_latents": self.n_latents,
+            "activation": self.activation.spec(),
+            "scale": scales,
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "Crosscoder":
+        """A saved crosscoder: its folder, a run folder that holds one, or a hub id. In eval mode."""
+        folder = _locate(path)
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            if config.get("format") != FORMAT:
+                raise UserError(f"{folder} has crosscoder format {config.get('format')!r}; this version reads {FORMAT}")
+            sources, activation = Sources.from_spec(config["sources"]), activations.from_spec(config["activation"])
+            weights = load_file(folder / "model.safetensors")
+            empty = torch.zeros(config["n_latents"], sources.d_total)
+            crosscoder = cls(sources, config["n_latents"], activation, init=lambda *_: (empty, empty.clone()))
+            crosscoder.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"{folder} is not a saved crosscoder: {str(error).splitlines()[0]}") from error
+        crosscoder.provenance = config["provenance"]
+        return crosscoder.eval()
+
+    def push_to_hub(self, repo: str, private: bool = True) -> str:
+        """Upload to the hub; returns the address. Needs a login (`hf auth login`)."""
+        from huggingface_hub import HfApi
+
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(Path(scratch) / "crosscoder")
+            HfApi().create_repo(repo, private=private, exist_ok=True)
+            return str(HfApi().upload_folder(repo_id=repo, folder_path=folder))
+
+
+def _locate(path: str | Path) -> Path:
+    for folder in (Path(path), Path(path) / "crosscoder"):
+        if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
+            return folder
+    if Path(path).exists() or str(path).count("/") != 1:
+        raise UserError(f"no crosscoder at {path}: expected config.json and model.safetensors there or in its crosscoder/")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=["model.safetensors", "config.json"]))
+    except Exception as error:  # the hub's many ways to say no
+        raise UserError(f"no crosscoder at {path}: no such folder, and the hub did not have it ({type(error).__name__})") from error
