@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from crosscoder.errors import UserError
 from crosscoder.losses.base import LossInput
 
 
@@ -22,7 +23,7 @@ class L1:
 
     def __post_init__(self) -> None:
         if self.norm not in ("sum", "concat"):
-            raise ValueError(f"the norm is sum or concat, not {self.norm!r}")
+            raise UserError(f"the norm is sum or concat, not {self.norm!r}")
 
     def __call__(self, given: LossInput) -> Tensor:
         by_source = given.crosscoder.decoder_norms()

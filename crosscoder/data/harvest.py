@@ -1,0 +1,182 @@
+"""Tokens to activations: one pass per model reads every hookpoint, and writes the store shard by shard.
+
+A source is identified by its content: weights, adapter, hookpoint, dtype, tokens. What some store under the same root already
+holds under that identity is taken over instead of computed again; what a killed run left complete is kept.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from crosscoder.data.store import FORMAT, Store
+from crosscoder.data.tokens import TokenSet
+from crosscoder.errors import UserError
+from crosscoder.lm import Hookpoint, Pair
+from crosscoder.lm.hooks import read
+from crosscoder.sources import Source, Sources
+from crosscoder.types import Kind, Tokens
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """How activations are harvested.
+
+    Args:
+        root: where stores are kept, one folder each.
+        batch_tokens: tokens per forward pass.
+        shard_tokens: tokens per shard, i.e. what a kill can cost at most.
+    """
+
+    root: str | Path
+    batch_tokens: int = 4096
+    shard_tokens: int = 16384
+
+    def __call__(self, pair: Pair, sources: Sources, tokens: Mapping[str, TokenSet]) -> dict[str, Store]:
+        """A store of these sources for each token set, e.g. `{"train": …, "heldout": …}`; complete ones are reused."""
+        stores = {split: self._open(pair, sources, token_set) for split, token_set in tokens.items()}
+        missing = {
+            lm: [(split, [s for s in sources if s.lm == lm and not stores[split].complete(s.name)]) for split in stores]
+            for lm in dict.fromkeys(source.lm for source in sources)
+        }
+        self._require_space(stores.values())
+        total = sum(_missing_tokens(stores[split], wanted) for jobs in missing.values() for split, wanted in jobs)
+        if total:
+            with _progress() as progress:
+                task = progress.add_task("harvest", total=total, unit="tokens")
+                for lm, jobs in missing.items():
+                    for split, wanted in jobs:
+                        progress.update(task, description=f"harvest {lm}, {split}")
+                        for done in self._fill(pair, lm, wanted, stores[split], tokens[split]):
+                            progress.advance(task, done)
+            pair.release()
+        for store in stores.values():
+            if "scale" not in store.meta:
+                store.note(scale=_scales(store))
+        return stores
+
+    def _open(self, pair: Pair, sources: Sources, token_set: TokenSet) -> Store:
+        keys = {source.name: _key(pair, source, token_set) for source in sources}
+        folder = Path(self.root).expanduser() / hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
+        per_shard = max(1, self.shard_tokens // token_set.seq_len) * token_set.seq_len
+        n = len(token_set.tokens)
+        entries = {
+            s.name: {"width": s.width, "lm": s.lm, "hookpoint": s.hookpoint, "key": keys[s.name], "model": pair.lms[s.lm].spec()}
+            for s in sources
+        }
+        store = Store.create(
+            folder,
+            {
+                "sources": entries,
+                "contrast": sources.contrast and list(sources.contrast),
+                "dtype": str(pair.dtype).removeprefix("torch."),
+                "seq_len": token_set.seq_len,
+                "counts": [min(per_shard, n - start) for start in range(0, n, per_shard)],
+                "tokens_sha256": token_set.sha256,
+                "pair": pair.spec(),
+            },
+        )
+        for shard in store:
+            if not store.has(shard, "tokens"):
+                start = shard * per_shard
+                store.write(shard, "tokens", token_set.tokens[start : start + store.counts[shard]].tensors())
+        for other in _siblings(folder):
+            for source in sources:
+                for name, entry in other.meta["sources"].items():
+                    if entry.get("key") == keys[source.name] and other.counts == store.counts:
+                        store.adopt(source.name, other, name)
+        return store
+
+    def _require_space(self, stores: Iterable[Store]) -> None:
+        needed = sum(
+            store.counts[shard] * source.width * getattr(torch, store.meta["dtype"]).itemsize
+            for store in stores
+            for source in store.sources
+            for shard in store
+            if not store.has(shard, source.name)
+        )
+        root = Path(self.root).expanduser()
+        root.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(root).free) < needed:
+            raise UserError(f"harvest needs {needed / 1e9:.2f} GB in {root}, where {free / 1e9:.2f} GB are free")
+
+    def _fill(self, pair: Pair, lm: str, wanted: list[Source], store: Store, token_set: TokenSet) -> Iterable[int]:
+        """Harvest the missing shards of one model's sources, yielding how many tokens have been done."""
+        hookpoints = {Hookpoint.parse(source.hookpoint): source for source in wanted}
+        per_shard = store.counts[0] // token_set.seq_len
+        batch = max(1, self.batch_tokens // token_set.seq_len)
+        for shard in store:
+            if not wanted or all(store.has(shard, source.name) for source in wanted):
+                continue
+            first, n = shard * per_shard, store.counts[shard] // token_set.seq_len
+            collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
+            for start in range(first, first + n, batch):
+                tokens = token_set.sequences(start, min(start + batch, first + n))
+                ids, positions = (column.view(-1, token_set.seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
+                for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
+                    source = hookpoints[hookpoint]
+                    collected[source.name].append(_checked(acts.flatten(0, 1), tokens, source, start * token_set.seq_len))
+                yield ids.numel()
+            for name, acts in collected.items():
+                store.write(shard, name, {"acts": torch.cat(acts)})
+
+
+def _checked(acts: Tensor, tokens: Tokens, source: Source, first: int) -> Tensor:
+    finite = acts.isfinite().all(dim=-1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0, 0])
+        raise UserError(
+            f"{source.lm} gives NaN or infinity at {source.hookpoint}, token {first + row} (id {int(tokens.ids[row])}, "
+            f"document {int(tokens.document[row])}); nothing of this shard was kept"
+        )
+    return acts.cpu()
+
+
+def _key(pair: Pair, source: Source, token_set: TokenSet) -> str:
+    """The identity of a source's activations."""
+    identity = [FORMAT, pair.lms[source.lm].fingerprint(), source.hookpoint, str(pair.dtype), token_set.sha256]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+
+def _siblings(folder: Path) -> Iterable[Store]:
+    return (Store(meta.parent) for meta in folder.parent.glob("*/meta.json") if meta.parent != folder)
+
+
+def _missing_tokens(store: Store, wanted: list[Source]) -> int:
+    return sum(
+        count
+        for shard, count in enumerate(store.counts)
+        if wanted and not all(store.has(shard, source.name) for source in wanted)
+    )
+
+
+def _scales(store: Store) -> dict[str, float]:
+    """Per source the root mean square deviation from the mean, per dimension, of all tokens but BOS and its like."""
+    scales = {}
+    for source in store.sources:
+        n, total, squares = 0, torch.zeros(source.width, dtype=torch.float64), 0.0
+        for shard in store:
+            acts = store.acts(shard, [source.name])[store.tokens(shard).kind != Kind.SPECIAL].double()
+            n, total, squares = n + len(acts), total + acts.sum(0), squares + acts.square().sum().item()
+        scales[source.name] = ((squares / n - (total / n).square().sum().item()) / source.width) ** 0.5
+    return scales
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.speed:,.0f} tokens/s", style="progress.data.speed"),
+        TimeRemainingColumn(),
+    )

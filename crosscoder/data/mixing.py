@@ -1,0 +1,73 @@
+"""A store's tokens in random order: every eligible token exactly once per epoch, in memory bounded by a buffer.
+
+Shards are shuffled and read in groups that fill the buffer; tokens are shuffled within a group. A store smaller than the
+buffer is thus shuffled perfectly.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from crosscoder.data.store import Store
+from crosscoder.sources import Sources
+from crosscoder.types import Acts, Kind
+
+
+class Mixing:
+    """Batches [batch, d_total] of raw activations in the store's dtype.
+
+    Args:
+        store: where activations come from.
+        sources: which, in order.
+        exclude: kinds of tokens that are left out, by name (see Kind).
+        buffer_tokens: how many tokens are shuffled together, and thus held in memory, at least one shard.
+    """
+
+    def __init__(
+        self, store: Store, sources: Sources, exclude: Sequence[str] = ("special",), buffer_tokens: int = 1_000_000
+    ) -> None:
+        store.require(sources)
+        self.store, self.sources, self.buffer_tokens = store, sources, buffer_tokens
+        self.excluded = torch.tensor([Kind.NAMES.index(name) for name in exclude])
+        self._held: tuple[list[int], Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Eligible tokens in an epoch."""
+        return sum(int(self._eligible(shard).sum()) for shard in self.store)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Acts]:
+        """One epoch in full batches; what is left of a group goes in front of the next, the epoch's last few are dropped."""
+        rest = None
+        for group in self._groups(generator):
+            acts = self._read(group)
+            order = torch.randperm(len(acts), generator=generator)
+            start = 0
+            if rest is not None:
+                start = batch_size - len(rest)
+                yield torch.cat([rest, acts[order[:start]]])
+            for stop in range(start + batch_size, len(order) + 1, batch_size):
+                yield acts[order[stop - batch_size : stop]]
+                start = stop
+            rest = acts[order[start:]]
+
+    def _groups(self, generator: torch.Generator) -> Iterator[list[int]]:
+        group, size = [], 0
+        for shard in torch.randperm(len(self.store.counts), generator=generator).tolist():
+            if group and size + self.store.counts[shard] > self.buffer_tokens:
+                yield group
+                group, size = [], 0
+            group.append(shard)
+            size += self.store.counts[shard]
+        yield group
+
+    def _eligible(self, shard: int) -> Tensor:
+        return ~torch.isin(self.store.tokens(shard).kind, self.excluded)
+
+    def _read(self, group: list[int]) -> Tensor:
+        group = sorted(group)
+        if self._held is None or self._held[0] != group:
+            self._held = None  # free before reading
+            acts = torch.cat([self.store.acts(shard, self.sources.names)[self._eligible(shard)] for shard in group])
+            self._held = (group, acts)
+        return self._held[1]

@@ -1,0 +1,169 @@
+"""The activation store: a folder that anything can write and anything can read.
+
+    NNNNN.<source>.safetensors   {acts [n, d_source]}
+    NNNNN.tokens.safetensors     {ids, position, document, kind}, each [n]
+    meta.json                    sources and widths, dtype, counts, seq_len, per-source scale, what made it, checksums
+
+Shards are complete or absent: each is written aside, renamed, and only then entered in meta.json with its checksum.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from crosscoder.errors import UserError
+from crosscoder.lm.pinned import sha256
+from crosscoder.sources import Source, Sources
+from crosscoder.types import Tokens
+
+FORMAT = 1
+
+
+class Store:
+    """A store on disk. Reading checks every shard's checksum the first time it is read."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.meta: dict[str, Any] = json.loads((self.folder / "meta.json").read_text())
+            if self.meta["format"] != FORMAT:
+                raise UserError(f"store {self.folder} has format {self.meta['format']!r}; this version reads {FORMAT}")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"no activation store at {self.folder}: {error}") from error
+        self._checked: set[str] = set()
+
+    # --- reading ---
+
+    @property
+    def sources(self) -> Sources:
+        """The streams this store holds."""
+        items = [Source(name, entry["width"], entry["lm"], entry["hookpoint"]) for name, entry in self.meta["sources"].items()]
+        contrast = self.meta.get("contrast")
+        return Sources(tuple(items), tuple(contrast) if contrast else None)
+
+    @property
+    def counts(self) -> list[int]:
+        """Rows of each shard."""
+        return self.meta["counts"]
+
+    @property
+    def seq_len(self) -> int:
+        return self.meta["seq_len"]
+
+    @property
+    def tokens_sha256(self) -> str:
+        return self.meta["tokens_sha256"]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def require(self, sources: Sources) -> None:
+        """Refuse a crosscoder whose sources this store does not hold."""
+        held = {source.name: source.width for source in self.sources}
+        if any(held.get(source.name) != source.width for source in sources):
+            raise UserError(f"store has sources {self.sources.describe()}, but the crosscoder expects {sources.describe()}")
+
+    def tokens(self, shard: int) -> Tokens:
+        """The tokens of one shard."""
+        return Tokens(**self._load(shard, "tokens"))
+
+    def acts(self, shard: int, names: Sequence[str]) -> Tensor:
+        """Activations of one shard [n, d_total], the named sources side by side, in the dtype they were stored in."""
+        return torch.cat([self._load(shard, name)["acts"] for name in names], dim=-1)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self.counts)))
+
+    def _load(self, shard: int, column: str) -> dict[str, Tensor]:
+        path = self.folder / shard_name(shard, column)
+        expected = self._checksums(column)
+        if shard >= len(expected) or expected[shard] is None:
+            raise UserError(f"store {self.folder} is not complete: {path.name} has not been harvested")
+        if not path.exists():
+            raise UserError(f"store {self.folder} lacks {path.name}")
+        if path.name not in self._checked:
+            if sha256(path) != expected[shard]:
+                raise UserError(f"{path} is damaged: its checksum is not the one in meta.json; delete it to harvest it again")
+            self._checked.add(path.name)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+
+    def _checksums(self, column: str) -> list[str | None]:
+        entry = self.meta if column == "tokens" else self.meta["sources"][column]
+        return entry["tokens_checksums"] if column == "tokens" else entry["checksums"]
+
+    # --- writing ---
+
+    @classmethod
+    def create(cls, folder: Path, meta: dict[str, Any]) -> "Store":
+        """Open the store in `folder`, or begin it with this meta (without checksums, which appear as shards do)."""
+        if not (folder / "meta.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shards = len(meta["counts"])
+            entries = {name: {**entry, "checksums": [None] * shards} for name, entry in meta["sources"].items()}
+            _write_json(folder / "meta.json", {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": [None] * shards})
+        return cls(folder)
+
+    def has(self, shard: int, column: str) -> bool:
+        """Whether a shard is entered in meta.json and there."""
+        return self._checksums(column)[shard] is not None and (self.folder / shard_name(shard, column)).exists()
+
+    def complete(self, column: str) -> bool:
+        """Whether all shards of a source (or "tokens") are there."""
+        return all(self.has(shard, column) for shard in self)
+
+    def write(self, shard: int, column: str, tensors: dict[str, Tensor]) -> None:
+        """Add one shard of a source (or of "tokens")."""
+        path = self.folder / shard_name(shard, column)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
+            self._enter(shard, column, aside)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def adopt(self, column: str, other: "Store", name: str) -> None:
+        """Take over a source that another store already holds: hard links where possible, copies otherwise."""
+        for shard in self:
+            if self.has(shard, column) or not other.has(shard, name):
+                continue
+            aside = self.folder / f"{shard_name(shard, column)}.tmp"
+            aside.unlink(missing_ok=True)
+            try:
+                os.link(other.folder / shard_name(shard, name), aside)
+            except OSError:
+                shutil.copyfile(other.folder / shard_name(shard, name), aside)
+            self._enter(shard, column, aside, other._checksums(name)[shard])
+
+    def note(self, **entries: Any) -> None:
+        """Add entries to meta.json."""
+        self.meta |= entries
+        _write_json(self.folder / "meta.json", self.meta)
+
+    def _enter(self, shard: int, column: str, aside: Path, checksum: str | None = None) -> None:
+        path = self.folder / shard_name(shard, column)
+        checksum = checksum or sha256(aside)
+        os.replace(aside, path)
+        self._checksums(column)[shard] = checksum
+        _write_json(self.folder / "meta.json", self.meta)
+
+
+def shard_name(shard: int, column: str) -> str:
+    """`00003.chat.safetensors`."""
+    return f"{shard:05d}.{column}.safetensors"
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(aside, path)

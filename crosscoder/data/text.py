@@ -1,0 +1,163 @@
+"""Corpora: where documents come from. A document is plain text or a chat (a list of role/content messages).
+
+A corpus has `name` and `documents(split)`, an iterator of documents in a fixed order; what is held out never shows up in
+train. Python's own documentation is real prose and code that every machine has; hub data sets stream; files are local.
+"""
+
+import ast
+import json
+import random
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from crosscoder.errors import UserError
+from crosscoder.lm.text import Document
+
+Split = Literal["train", "heldout"]
+
+
+class Corpus(Protocol):
+    """See the module's docstring."""
+
+    @property
+    def name(self) -> str:
+        """A word for tables and progress."""
+        ...
+
+    def documents(self, split: Split) -> Iterator[Document]:
+        """The documents of one split, in a fixed order."""
+        ...
+
+
+def every(documents: Iterable[Document], heldout_every: int, split: Split) -> Iterator[Document]:
+    """Each `heldout_every`-th document is held out, the others are for training."""
+    for number, document in enumerate(documents):
+        if (number % heldout_every == 0) == (split == "heldout"):
+            yield document
+
+
+@dataclass(frozen=True)
+class PythonDocs:
+    """The language reference (`pydoc_data.topics`) and the standard library's docstrings, shuffled by `seed`.
+
+    The text differs between Python versions; the hash of the tokens tells.
+    """
+
+    heldout_every: int = 8
+    min_chars: int = 200
+    seed: int = 0
+    name: str = "python_docs"
+
+    def documents(self, split: Split) -> Iterator[Document]:
+        """Language topics and module docstrings, whole."""
+        from pydoc_data.topics import topics
+
+        documents = [text for _, text in sorted(topics.items())] + list(_library_docs())
+        documents = [text for text in documents if len(text) >= self.min_chars]
+        random.Random(self.seed).shuffle(documents)
+        return every(documents, self.heldout_every, split)
+
+
+def _library_docs() -> Iterator[str]:
+    """Of every standard-library module, its docstrings one after the other. Files are parsed, never imported."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for file in sorted(library.rglob("*.py")):
+        if {"site-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data"} & set(file.relative_to(library).parts):
+            continue
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        docs = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)]
+        if text := "\n\n".join(doc for doc in docs if doc):
+            yield text
+
+
+@dataclass(frozen=True)
+class Chats:
+    """Transcripts given as two iterables of `{"messages": [...]}`, shuffled by `seed`."""
+
+    train: Iterable[dict[str, Any]]
+    heldout: Iterable[dict[str, Any]]
+    seed: int = 0
+    name: str = "chats"
+
+    def documents(self, split: Split) -> Iterator[Document]:
+        """The transcripts' messages."""
+        chats = [row["messages"] for row in (self.train if split == "train" else self.heldout)]
+        random.Random(self.seed).shuffle(chats)
+        return iter(chats)
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A Hugging Face data set by id, streamed. `column` holds text, or a chat (a list of messages).
+
+    Args:
+        id: e.g. "HuggingFaceFW/fineweb".
+        column: e.g. "text", or "conversation" for LMSYS-Chat-1M.
+        config: the data set's configuration, if it has several.
+        hub_split: the split to stream.
+        heldout_every: each so-many-th document is held out.
+    """
+
+    id: str
+    column: str = "text"
+    config: str | None = None
+    hub_split: str = "train"
+    heldout_every: int = 50
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+    def documents(self, split: Split) -> Iterator[Document]:
+        """The column's entries in the data set's own order."""
+        from datasets import load_dataset
+
+        try:
+            rows = load_dataset(self.id, self.config, split=self.hub_split, streaming=True)
+        except Exception as error:  # unknown id, no login, no network: all end the same way
+            raise UserError(f"cannot stream '{self.id}' from the hub: {str(error).splitlines()[0]}") from error
+        return every((_entry(row, self.column, self.id) for row in rows), self.heldout_every, split)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Local .txt files (one document each) and .jsonl files (one document a line, in `column`)."""
+
+    paths: Sequence[str]
+    column: str = "text"
+    heldout_every: int = 10
+    name: str = "files"
+
+    def documents(self, split: Split) -> Iterator[Document]:
+        """Files in the order given, lines in the file's order."""
+        for path in self.paths:
+            if not Path(path).is_file():
+                raise UserError(f"no file at {path}")
+        return every((document for path in self.paths for document in self._read(Path(path))), self.heldout_every, split)
+
+    def _read(self, path: Path) -> Iterator[Document]:
+        if path.suffix != ".jsonl":
+            yield path.read_text(encoding="utf-8")
+            return
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from error
+                yield _entry(row, self.column, f"{path}, line {number}")
+
+
+def _entry(row: dict[str, Any], column: str, where: str) -> Document:
+    """A row's text, or its messages as plain role/content dicts."""
+    if column not in row:
+        raise UserError(f"{where} has no column '{column}'; it has {', '.join(row)}")
+    value = row[column]
+    return value if isinstance(value, str) else [{"role": m["role"], "content": m["content"]} for m in value]

@@ -1,0 +1,87 @@
+"""Text to tokens: documents of several corpora, mixed by share, packed into sequences of one length without padding.
+
+A document that does not fit into what is left of a sequence goes on in the next one, there with a BOS of its own. Positions
+restart with every piece, and the models' attention respects that, so a piece's activations do not depend on what it was
+packed with.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from crosscoder.data.text import Corpus, Split
+from crosscoder.errors import UserError
+from crosscoder.lm.text import tokenize
+from crosscoder.types import Tokens
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Tokens of whole sequences: row i is position i % seq_len of sequence i // seq_len."""
+
+    tokens: Tokens
+    seq_len: int
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.tokens) // self.seq_len
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of ids and positions, i.e. of everything the models see."""
+        digest = hashlib.sha256(f"{self.seq_len};".encode())
+        for column in (self.tokens.ids, self.tokens.position):
+            digest.update(column.to(torch.int32).numpy().tobytes())
+        return digest.hexdigest()
+
+    def sequences(self, start: int, stop: int) -> Tokens:
+        """Sequences [start, stop) as flat rows."""
+        return self.tokens[start * self.seq_len : stop * self.seq_len]
+
+
+def pack(
+    tokenizer: PreTrainedTokenizerBase, corpora: Sequence[Corpus], shares: Sequence[float], split: Split, n_tokens: int, seq_len: int
+) -> TokenSet:
+    """At least `n_tokens` tokens, in whole sequences of `seq_len`.
+
+    Raises:
+        UserError: the corpora have fewer tokens than that.
+    """
+    n_sequences = -(-n_tokens // seq_len)
+    rows: list[tuple[int, int, int, int]] = []  # id, position, document, kind
+    for number, (ids, kinds) in enumerate(_mixed(tokenizer, corpora, shares, split, n_tokens)):
+        bos, start = (ids[0], kinds[0]), 1
+        while start < len(ids):
+            piece = seq_len - len(rows) % seq_len - 1
+            body = zip(ids[start : start + piece], kinds[start : start + piece], strict=True)
+            rows += [(token, position, number, kind) for position, (token, kind) in enumerate([bos, *body])]
+            start += piece
+        if len(rows) >= n_sequences * seq_len:
+            columns = torch.tensor(rows[: n_sequences * seq_len]).T.contiguous()
+            return TokenSet(Tokens(*columns), seq_len)
+    raise UserError(
+        f"data has only {len(rows):,} {split} tokens, {n_tokens:,} were asked for; lower n_tokens or n_heldout, or add data"
+    )
+
+
+def _mixed(
+    tokenizer: PreTrainedTokenizerBase, corpora: Sequence[Corpus], shares: Sequence[float], split: Split, n_tokens: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Tokenised documents, always of the corpus furthest behind its share; ends when that one is exhausted."""
+    streams = [corpus.documents(split) for corpus in corpora]
+    taken = [0] * len(corpora)
+    while True:
+        behind = min(range(len(corpora)), key=lambda i: taken[i] / shares[i])
+        document = next(streams[behind], None)
+        if document is None:
+            return
+        # a single document fills at most an eighth of its corpus's share, so that no share is a handful of documents
+        ids, kinds = tokenize(tokenizer, document)
+        limit = max(256, int(n_tokens * shares[behind] / 8))
+        if len(ids) > 1:
+            yield ids[:limit], kinds[:limit]
+            taken[behind] += min(len(ids), limit)
