@@ -38,18 +38,25 @@ class Mixing:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Acts]:
         """One epoch in full batches; what is left of a group goes in front of the next, the epoch's last few are dropped."""
-        rest = None
+        rest: list[Tensor] = []
         for group in self._groups(generator):
             acts = self._read(group)
             order = torch.randperm(len(acts), generator=generator)
-            start = 0
-            if rest is not None:
-                start = batch_size - len(rest)
-                yield torch.cat([rest, acts[order[:start]]])
-            for stop in range(start + batch_size, len(order) + 1, batch_size):
-                yield acts[order[stop - batch_size : stop]]
-                start = stop
-            rest = acts[order[start:]]
+            start = batch_size - sum(map(len, rest)) if rest else 0
+            if rest and start <= len(order):
+                yield torch.cat([*rest, acts[order[:start]]])
+                rest = []
+            if not rest:
+                for stop in range(start + batch_size, len(order) + 1, batch_size):
+                    yield acts[order[stop - batch_size : stop]]
+                    start = stop
+                order = order[start:]
+            rest.append(acts[order])
+
+    def sequential(self, batch_size: int) -> Iterator[Acts]:
+        """All eligible tokens in the store's own order; the last batch may be smaller."""
+        for shard in self.store:
+            yield from self.store.acts(shard, self.sources.names)[self._eligible(shard)].split(batch_size)
 
     def _groups(self, generator: torch.Generator) -> Iterator[list[int]]:
         group, size = [], 0

@@ -1,0 +1,111 @@
+"""What happens around training: a progress line a person can read, a checkpoint at every good moment, tokens/s."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from crosscoder.training.module import CrosscoderModule
+
+
+class TrainingProgress(Callback):
+    """A rich progress line: steps, tokens/s, ETA, FVE, dead latents."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:,.0f} tokens/s", style="progress.data.speed"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[quality]}"),
+        )
+        self.bar.start()
+        self.task = self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step, rate=0.0, quality="")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.bar is None:
+            return
+        speed = self.bar.tasks[0].speed or 0.0
+        seen = {name: float(value) for name, value in trainer.logged_metrics.items()}
+        fve = "  ".join(f"{name.removeprefix('train/')} {value:.3f}" for name, value in seen.items() if "fve" in name)
+        dead = seen.get("train/dead_fraction", 0.0)
+        self.bar.update(self.task, advance=1, rate=speed * len(batch), quality=f"{fve}  dead {dead:.1%}")
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+class Throughput(Callback):
+    """Seconds of training and tokens per second, from the first batch to the last."""
+
+    def __init__(self) -> None:
+        self.seconds, self.tokens = 0.0, 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.tokens += len(batch) * trainer.world_size
+        self.seconds = time.perf_counter() - self._start
+
+
+class LastCheckpoint(Callback):
+    """`last.ckpt`, every so often, at the end, and on Ctrl-C at a batch boundary; never after a NaN.
+
+    Args:
+        folder: where it is written.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(self, folder: str | Path, every: float = 60.0) -> None:
+        self.path, self.every = Path(folder) / "last.ckpt", every
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._written = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if time.monotonic() - self._written > self.every or trainer.should_stop:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        """Written aside, then renamed: what is there under its name is whole, and only finite weights get there."""
+        module = trainer.lightning_module
+        assert isinstance(module, CrosscoderModule)
+        if not all(weight.isfinite().all() for weight in module.crosscoder.parameters()):
+            return
+        aside = self.path.with_suffix(".tmp")
+        trainer.save_checkpoint(aside)
+        if trainer.is_global_zero:
+            aside.replace(self.path)
+        self._written = time.monotonic()
+
+
+def quiet() -> None:
+    """Lightning and torch without their chatter."""
+    import logging
+    import warnings
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
+    torch.set_float32_matmul_precision("high")

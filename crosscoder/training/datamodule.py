@@ -1,0 +1,34 @@
+"""Batches for the trainer: a store, shuffled anew every epoch."""
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from crosscoder.data import Mixing
+from crosscoder.types import Acts
+
+
+class Epochs(IterableDataset):
+    """One epoch after the other, each in its own order derived from `seed`."""
+
+    def __init__(self, mixing: Mixing, batch_size: int, seed: int) -> None:
+        self.mixing, self.batch_size, self.seed, self.epoch = mixing, batch_size, seed, 0
+
+    def __iter__(self) -> Iterator[Acts]:
+        generator = torch.Generator().manual_seed(self.seed + 7919 * self.epoch)
+        self.epoch += 1
+        return self.mixing.epoch(self.batch_size, generator)
+
+
+class ActsModule(L.LightningDataModule):
+    """Training batches [batch_size, d_total] of raw activations, in the store's dtype."""
+
+    def __init__(self, mixing: Mixing, batch_size: int, seed: int = 0) -> None:
+        super().__init__()
+        self.epochs = Epochs(mixing, batch_size, seed)
+
+    def train_dataloader(self) -> DataLoader:
+        # the data set yields whole batches from memory: worker processes would only copy
+        return DataLoader(self.epochs, batch_size=None, num_workers=0)

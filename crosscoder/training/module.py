@@ -1,0 +1,108 @@
+"""The one LightningModule: a crosscoder, its loss terms, its optimizer and schedule."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.errors import UserError
+from crosscoder.losses import LossInput, Term, total
+from crosscoder.model import Crosscoder
+from crosscoder.training.dead import DeadLatents
+from crosscoder.training.schedules import WarmupDecay
+from crosscoder.types import Acts
+
+
+class CrosscoderModule(L.LightningModule):
+    """Trains a crosscoder on batches of raw activations [batch, d_total].
+
+    Args:
+        crosscoder: what is trained; its `mean` and `scale` say how raw activations are normalised.
+        losses: terms by name; their weighted sum is the loss (crosscoder/losses).
+        optimizer: parameters → optimizer.
+        schedule: progress → factor on the learning rate.
+        n_steps: optimizer steps of the whole run: the unit of every schedule.
+        dead_after: fraction of the run's tokens after which a silent latent counts as dead.
+    """
+
+    def __init__(
+        self,
+        crosscoder: Crosscoder,
+        losses: Mapping[str, Term],
+        optimizer: Callable[[Iterable[Tensor]], Optimizer],
+        schedule: Callable[[float], float] = WarmupDecay(),  # noqa: B008 (frozen)
+        n_steps: int = 1000,
+        dead_after: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.crosscoder, self.losses, self.optimizer_of, self.schedule = crosscoder, losses, optimizer, schedule
+        self.n_steps, self.dead_after = n_steps, dead_after
+        self.dead = DeadLatents(crosscoder.n_latents)
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the run that is over."""
+        return min(1.0, self.global_step / self.n_steps)
+
+    def training_step(self, batch: Acts, batch_idx: int) -> Tensor:
+        acts = self.crosscoder.normalise(batch.float())
+        self.crosscoder.activation.at(self.progress)
+        output = self.crosscoder(acts)
+        self.dead.update(output.code)
+        dead = self.dead.mask(after=int(self.dead_after * self.n_steps * len(acts)))
+        given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean)
+        loss, parts = total(self.losses, given)
+        if not loss.isfinite():
+            what = "activations" if not acts.isfinite().all() else "loss"
+            raise UserError(f"NaN or infinity in the {what} at step {self.global_step}; the last good checkpoint is kept")
+        if self._logs_now():
+            self._log(loss, parts, given)
+        return loss
+
+    @torch.no_grad()
+    def _log(self, loss: Tensor, parts: Mapping[str, Tensor], given: LossInput) -> None:
+        error = given.acts - given.output.recon
+        values = {"loss": loss} | {f"loss/{name}": part for name, part in parts.items()}
+        for name, x in given.crosscoder.sources.split(given.acts).items():
+            part = error[:, given.crosscoder.sources.slice(name)]
+            values[f"train/fve/{name}"] = 1 - part.square().sum() / (x - x.mean(0)).square().sum()
+        values["train/l0"] = given.output.code.l0().mean()
+        values["train/dead_fraction"] = given.dead.float().mean()
+        self.log_dict({name: value.detach() for name, value in values.items()})
+
+    def _logs_now(self) -> bool:
+        return self.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_of(self.crosscoder.parameters())
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(1.0, step / self.n_steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+@torch.no_grad()
+def fit_threshold(crosscoder: Crosscoder, batches: Iterable[Acts], n_tokens: int = 65_536) -> None:
+    """Set BatchTopK's inference threshold so that the mean L0 is k on these raw activations; of others, nothing to do.
+
+    The threshold is the (k · n)-th largest score over all n tokens: what selection would do on one huge batch.
+    """
+    activation = crosscoder.activation
+    if not isinstance(activation, BatchTopK):
+        return
+    crosscoder.eval()
+    n, offered = 0, []
+    for batch in batches:
+        acts = crosscoder.normalise(batch.float().to(crosscoder.W_enc.device))
+        pre = acts @ crosscoder.W_enc.T + crosscoder.b_enc
+        v = pre.relu() * crosscoder.selection_scale
+        offered.append(v.topk(min(4 * activation.k, v.shape[1]), dim=1).values.flatten().cpu())
+        n += len(acts)
+        if n >= n_tokens:
+            break
+    scores = torch.cat(offered)
+    rank = len(scores) - activation.k * n
+    activation.threshold.fill_(scores.kthvalue(max(rank, 1)).values.item())
