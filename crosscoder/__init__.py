@@ -1,0 +1,1 @@
+"""Train and evaluate crosscoders for model diffing: one sparse code of a base and a finetuned language model."""

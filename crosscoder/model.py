@@ -167,6 +167,11 @@ class Crosscoder(nn.Module):
 
     # --- normalisation ---
 
+    def set_units(self, mean: Tensor, scale: Tensor) -> None:
+        """Training units are (raw − mean) / scale, both [d_total]."""
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+
     def normalise(self, acts: Acts) -> Acts:
         """Raw activations in training units."""
         return (acts - self.mean) / self.scale

@@ -9,6 +9,7 @@ store holds directions [n, d] and classes [n] (0 shared, 1 base-only, 2 chat-onl
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from crosscoder.data.harvest import Harvest
 from crosscoder.data.splits import Splits
 from crosscoder.data.store import Store
 from crosscoder.lm import Pair
-from crosscoder.sources import Source, Sources
 from crosscoder.types import Kind
 
 SHARED, BASE_ONLY, CHAT_ONLY = range(3)
@@ -46,11 +46,13 @@ class Planted:
     noise: float = 0.02
     seed: int = 0
 
-    def stores(self, pair: Pair | None, sources: Sources | None, harvest: Harvest, n_tokens: int, n_heldout: int) -> Splits:
-        """Two stores under the harvest's root, drawn once and then reused."""
-        both = Sources((Source("base", self.width), Source("chat", self.width)), ("chat", "base"))
-        splits = {split: self._store(Path(harvest.root).expanduser(), split, n) for split, n in (("train", n_tokens), ("heldout", n_heldout))}
-        return Splits(**splits, sources=both)
+    def stores(
+        self, pair: Pair, hookpoints: Sequence[str], names: Sequence[str] | None, harvest: Harvest, n_tokens: int, n_heldout: int
+    ) -> Splits:
+        """Two stores under the harvest's root, drawn once and then reused; pair and hookpoints play no part."""
+        root = Path(harvest.root).expanduser()
+        train, heldout = self._store(root, "train", n_tokens), self._store(root, "heldout", n_heldout)
+        return Splits(train, heldout, train.sources.subset(names or train.sources.names))
 
     def truth(self) -> dict[str, Tensor]:
         """`directions` [n, width], `classes` [n], `rates` [n]."""

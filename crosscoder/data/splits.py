@@ -20,6 +20,15 @@ class Splits:
     heldout: Store
     sources: Sources
 
+    def provenance(self) -> dict:
+        """What a saved crosscoder says of its making: enough to evaluate it again."""
+        return {
+            "train": str(self.train.folder.absolute()),
+            "heldout": str(self.heldout.folder.absolute()),
+            "tokens_sha256": self.train.tokens_sha256,
+            "pair": self.train.meta.get("pair"),
+        }
+
 
 @dataclass(frozen=True)
 class Text:
@@ -39,8 +48,12 @@ class Text:
         if len(self.corpora) != len(self.shares) or not self.corpora or min(self.shares) <= 0:
             raise UserError(f"data needs one positive share per corpus: {len(self.corpora)} corpora, shares {list(self.shares)}")
 
-    def stores(self, pair: Pair, sources: Sources, harvest: Harvest, n_tokens: int, n_heldout: int) -> Splits:
-        """Harvest, or reuse what was harvested."""
+    def stores(
+        self, pair: Pair, hookpoints: Sequence[str], names: Sequence[str] | None, harvest: Harvest, n_tokens: int, n_heldout: int
+    ) -> Splits:
+        """Harvest these hookpoints of the pair, or reuse what was harvested; only the named sources, if any are named."""
+        sources = pair.sources(hookpoints)
+        sources = sources.subset(names or sources.names)
         sizes = {"heldout": n_heldout, "train": n_tokens}
         tokens = {
             split: pack(pair.tokenizer, self.corpora, self.shares, split, n, self.seq_len)  # type: ignore[arg-type]
@@ -56,8 +69,11 @@ class Stored:
     train: str
     heldout: str
 
-    def stores(self, pair: Pair, sources: Sources, harvest: Harvest, n_tokens: int, n_heldout: int) -> Splits:
-        """Open them; the sources are those of the train store."""
+    def stores(
+        self, pair: Pair, hookpoints: Sequence[str], names: Sequence[str] | None, harvest: Harvest, n_tokens: int, n_heldout: int
+    ) -> Splits:
+        """Open them; the sources are the named ones, or all of the train store."""
         train, heldout = Store(self.train), Store(self.heldout)
-        heldout.require(train.sources)
-        return Splits(train, heldout, train.sources)
+        sources = train.sources.subset(names or train.sources.names)
+        heldout.require(sources)
+        return Splits(train, heldout, sources)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from crosscoder.errors import UserError
 from crosscoder.lm.pinned import sha256
+from crosscoder.runs import write_json
 from crosscoder.sources import Source, Sources
 from crosscoder.types import Tokens
 
@@ -111,7 +112,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             shards = len(meta["counts"])
             entries = {name: {**entry, "checksums": [None] * shards} for name, entry in meta["sources"].items()}
-            _write_json(folder / "meta.json", {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": [None] * shards})
+            write_json(folder / "meta.json", {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": [None] * shards})
         return cls(folder)
 
     def has(self, shard: int, column: str) -> bool:
@@ -148,22 +149,17 @@ class Store:
     def note(self, **entries: Any) -> None:
         """Add entries to meta.json."""
         self.meta |= entries
-        _write_json(self.folder / "meta.json", self.meta)
+        write_json(self.folder / "meta.json", self.meta)
 
     def _enter(self, shard: int, column: str, aside: Path, checksum: str | None = None) -> None:
         path = self.folder / shard_name(shard, column)
         checksum = checksum or sha256(aside)
         os.replace(aside, path)
         self._checksums(column)[shard] = checksum
-        _write_json(self.folder / "meta.json", self.meta)
+        write_json(self.folder / "meta.json", self.meta)
 
 
 def shard_name(shard: int, column: str) -> str:
     """`00003.chat.safetensors`."""
     return f"{shard:05d}.{column}.safetensors"
 
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(aside, path)

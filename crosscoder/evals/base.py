@@ -1,7 +1,6 @@
 """What an eval is: it looks at a saved crosscoder and held-out data, and gives a Result."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 from crosscoder.data import Store
 from crosscoder.lm import Pair
 from crosscoder.model import Crosscoder
+from crosscoder.runs import write_json
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,7 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write `<name>.json`, whole or not at all."""
         path = Path(folder) / f"{self.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
-        content = {"name": self.name, "scalars": self.scalars, "tables": self.tables, "meta": self.meta}
-        aside.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(aside, path)
+        write_json(path, {"name": self.name, "scalars": self.scalars, "tables": self.tables, "meta": self.meta})
         return path
 
     @classmethod

@@ -1,6 +1,10 @@
 """What happens around training: a progress line a person can read, a checkpoint at every good moment, tokens/s."""
 
+import logging
+import signal
+import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from crosscoder.training.module import CrosscoderModule
+log = logging.getLogger(__name__)
 
 
 class TrainingProgress(Callback):
@@ -60,37 +64,62 @@ class Throughput(Callback):
         self.tokens += len(batch) * trainer.world_size
         self.seconds = time.perf_counter() - self._start
 
+    def figures(self) -> dict[str, float]:
+        """As they stand in metrics.json."""
+        return {"train_seconds": self.seconds, "tokens_per_second": self.tokens / max(self.seconds, 1e-9)}
+
 
 class LastCheckpoint(Callback):
-    """`last.ckpt`, every so often, at the end, and on Ctrl-C at a batch boundary; never after a NaN.
+    """`last.ckpt`: every so often, at the end, and on Ctrl-C or SIGTERM once the batch under way is done; never after a NaN.
 
     Args:
         folder: where it is written.
         every: seconds between two checkpoints.
     """
 
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
     def __init__(self, folder: str | Path, every: float = 60.0) -> None:
         self.path, self.every = Path(folder) / "last.ckpt", every
+        self.interrupted = False
+        self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def stop(number: int, frame: Any) -> None:
+            self.interrupted = trainer.should_stop = True
+            self._restore()  # a second Ctrl-C does not wait
+
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, stop) for number in self.SIGNALS}
         self._written = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if time.monotonic() - self._written > self.every or trainer.should_stop:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() - self._written > self.every:
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._save(trainer)
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
-            self._save(trainer)
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def exit_if_interrupted(self, trainer: L.Trainer) -> None:
+        """After fit: end the program if a signal ended the run."""
+        if self.interrupted:
+            log.warning("stopped at step %d of %d; checkpoint: %s", trainer.global_step, trainer.max_steps, self.path)
+            raise SystemExit(130)
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
 
     def _save(self, trainer: L.Trainer) -> None:
         """Written aside, then renamed: what is there under its name is whole, and only finite weights get there."""
-        module = trainer.lightning_module
-        assert isinstance(module, CrosscoderModule)
-        if not all(weight.isfinite().all() for weight in module.crosscoder.parameters()):
+        weights = trainer.lightning_module.parameters()
+        if not all(weight.isfinite().all() for weight in weights):
             return
         aside = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(aside)
@@ -101,9 +130,6 @@ class LastCheckpoint(Callback):
 
 def quiet() -> None:
     """Lightning and torch without their chatter."""
-    import logging
-    import warnings
-
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

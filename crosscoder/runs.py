@@ -1,0 +1,41 @@
+"""A run folder: config.yaml, crosscoder/, checkpoints/last.ckpt, metrics.json, results/<eval>.json."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Run:
+    """Paths of a run, and files in it that are written whole or not at all."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def crosscoder(self) -> Path:
+        return self.folder / "crosscoder"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the flat `metrics.json`."""
+        write_json(self.metrics, metrics)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write aside, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,78 @@
+"""Train a crosscoder on a pair of language models: harvest (or reuse), train, evaluate, write the run folder."""
+
+import time
+
+import hydra
+from hydra.utils import instantiate
+from lightning import seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from crosscoder.data import Mixing
+from crosscoder.errors import one_line
+from crosscoder.evals import Subject
+from crosscoder.model import Crosscoder
+from crosscoder.report.closing import closing, harvested
+from crosscoder.runs import Run
+from crosscoder.training import ActsModule, CrosscoderModule, fit_threshold
+from crosscoder.training.callbacks import LastCheckpoint, Throughput, TrainingProgress, quiet
+
+
+def wandb_offline() -> bool:
+    """Whether Weights & Biases does not know who you are; asked without prompting."""
+    import wandb
+
+    return wandb.api.api_key is None
+
+
+OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+
+
+@hydra.main(config_path="conf", config_name="train", version_base="1.3")
+@one_line
+def main(cfg: DictConfig) -> None:
+    run, start = Run(cfg.run), time.perf_counter()
+    OmegaConf.resolve(cfg)
+    OmegaConf.set_readonly(cfg, True)
+    OmegaConf.save(cfg, run.folder / "config.yaml")
+    seed_everything(cfg.seed, verbose=False)
+    quiet()
+
+    # text → tokens → activations on disk
+    pair, data, harvest = (instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.harvest))
+    splits = data.stores(pair, list(cfg.hookpoints), cfg.sources, harvest, cfg.n_tokens, cfg.n_heldout)
+    harvest_seconds = time.perf_counter() - start
+    if cfg.stage == "harvest":
+        return harvested(splits, harvest_seconds)
+
+    # activations → crosscoder
+    crosscoder = Crosscoder(splits.sources, cfg.n_latents, instantiate(cfg.activation), instantiate(cfg.init), cfg.seed)
+    crosscoder.set_units(*instantiate(cfg.scale).fit(splits.train, splits.sources))
+    mixing = Mixing(splits.train, splits.sources, tuple(cfg.exclude))
+    batches = ActsModule(mixing, cfg.batch_size, cfg.seed)
+    n_steps = max(1, cfg.train_tokens // cfg.batch_size)
+    losses = {name: instantiate(term) for name, term in cfg.loss.items()}
+    module = CrosscoderModule(crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after)
+    checkpoint, throughput = LastCheckpoint(run.checkpoints), Throughput()
+    callbacks = [TrainingProgress(), checkpoint, throughput]
+    trainer = instantiate(cfg.trainer)(
+        max_steps=n_steps, logger=instantiate(cfg.logger), callbacks=callbacks, default_root_dir=run.folder
+    )
+    trainer.fit(module, batches)
+    checkpoint.exit_if_interrupted(trainer)
+
+    # what inference uses: raw activations in, a fixed threshold
+    fit_threshold(crosscoder, batches.epochs)
+    crosscoder.provenance = splits.provenance()
+    crosscoder = crosscoder.fold()
+    crosscoder.save_pretrained(run.crosscoder)
+
+    # held-out documents → results
+    subject = Subject(crosscoder, splits.heldout, pair, cfg.seed)
+    results = [instantiate(part)(subject) for part in cfg.eval.values()]
+    training = {"n_latents": cfg.n_latents, "n_tokens": len(mixing), "train_tokens": throughput.tokens}
+    training |= {"harvest_seconds": harvest_seconds, **throughput.figures(), "loss": float(trainer.logged_metrics["loss"])}
+    closing(run, splits, results, training)
+
+
+if __name__ == "__main__":
+    main()
