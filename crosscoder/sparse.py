@@ -13,6 +13,7 @@ f their values, the rest are gathers over E:
 index (entries sorted by latent), so every gradient row is written once and the result does not depend on thread order.
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,18 +31,18 @@ from crosscoder.types import Acts, Decoder, Dense, Entries, Indices, PerLatent, 
 
 @dataclass(frozen=True)
 class Index:
-    """Which latents are active on which token, row by row; within a row by rising latent index."""
+    """Which latents are active on which token: entries (row, latent), by rising row and within a row by rising latent."""
 
-    offsets: Tensor
-    """[batch]: where each row starts in `latents`."""
+    rows: Indices
     latents: Indices
+    batch: int
     n_latents: int
 
     @cached_property
-    def rows(self) -> Indices:
-        """The row of each entry."""
-        ends = torch.cat([self.offsets[1:], self.offsets.new_tensor([len(self.latents)])])
-        return torch.repeat_interleave(torch.arange(len(self.offsets), device=ends.device), ends - self.offsets)
+    def offsets(self) -> Tensor:
+        """[batch]: where each row starts in `latents`."""
+        counts = torch.bincount(self.rows, minlength=self.batch)
+        return counts.cumsum(0) - counts
 
     @cached_property
     def transposed(self) -> tuple[Indices, Indices, Tensor]:
@@ -73,8 +74,7 @@ class Index:
 def index_of(active: Tensor) -> Index:
     """The index of a boolean mask [batch, n_latents]."""
     rows, latents = active.nonzero(as_tuple=True)
-    counts = torch.bincount(rows, minlength=len(active))
-    return Index(counts.cumsum(0) - counts, latents, active.shape[1])
+    return Index(rows, latents, *active.shape)
 
 
 class _Encode(torch.autograd.Function):
@@ -138,7 +138,7 @@ class SparseCode:
         return _Decode.apply(self.values, W_dec, self.index)
 
     def __len__(self) -> int:
-        return len(self.index.offsets)
+        return self.index.batch
 
     @property
     def n_latents(self) -> int:
@@ -168,10 +168,11 @@ class SparseCode:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, tokens included."""
-        tensors = {"offsets": self.index.offsets, "latents": self.index.latents, "values": self.values.detach()}
+        tensors = {"rows": self.index.rows, "latents": self.index.latents, "values": self.values.detach()}
         if self.tokens is not None:
             tensors |= {f"tokens.{name}": tensor for name, tensor in self.tokens.tensors().items()}
-        metadata = {"n_latents": str(self.n_latents), "strings": "\0".join(self.strings or [])}
+        sizes = {"batch": str(len(self)), "n_latents": str(self.n_latents)}
+        metadata = sizes | ({} if self.strings is None else {"strings": json.dumps(self.strings)})
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
 
     @classmethod
@@ -183,8 +184,8 @@ class SparseCode:
             read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata()
         tokens = {name.removeprefix("tokens."): value for name, value in read.items() if name.startswith("tokens.")}
-        index = Index(read["offsets"], read["latents"], int(metadata["n_latents"]))
-        strings = metadata["strings"].split("\0") if metadata["strings"] else None
+        index = Index(read["rows"], read["latents"], int(metadata["batch"]), int(metadata["n_latents"]))
+        strings = json.loads(metadata["strings"]) if "strings" in metadata else None
         return cls(index, read["values"], Tokens(**tokens) if tokens else None, strings)
 
 
@@ -249,7 +250,9 @@ def topk_rows(scores: Dense, k: int) -> Tensor:
 def select_topk(scores: Dense, k: int) -> Index:
     """Per token the k largest positive scores."""
     latents = topk_rows(scores, k).sort(dim=1).values
-    return _compact(latents, scores.gather(1, latents) > 0, scores.shape[1])
+    positive = scores.gather(1, latents) > 0
+    rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(latents)
+    return Index(rows[positive], latents[positive], *scores.shape)
 
 
 def select_batch_topk(scores: Dense, k: int) -> Index:
@@ -259,28 +262,21 @@ def select_batch_topk(scores: Dense, k: int) -> Index:
     the guess was too high, and every positive entry is compared.
     """
     wanted = min(k * len(scores), scores.numel())
-    active = scores > _guess(scores, k)
-    if active.sum() < wanted:
-        active = scores > 0
-    index = index_of(active)
-    offered = scores[index.rows, index.latents]
-    if len(offered) <= wanted:
+    index = index_of(scores > _guess(scores, k))
+    if len(index.rows) < wanted:
+        index = index_of(scores > 0)
+    if len(index.rows) <= wanted:
         return index
+    offered = scores[index.rows, index.latents]
     threshold = offered.kthvalue(len(offered) - wanted + 1).values
     keep = offered > threshold
     # entries equal to the threshold fill what is left, in order of position
     keep[(offered == threshold).nonzero()[: wanted - int(keep.sum()), 0]] = True
-    counts = torch.bincount(index.rows[keep], minlength=len(scores))
-    return Index(counts.cumsum(0) - counts, index.latents[keep], index.n_latents)
+    return Index(index.rows[keep], index.latents[keep], *scores.shape)
 
 
 def _guess(scores: Dense, k: int, rows: int = 64, slack: float = 1.5) -> Tensor:
     """A score that somewhat more than k entries a row exceed, on evenly spaced rows."""
-    sample = scores[:: max(1, len(scores) // rows)]
-    rank = min(int(slack * k * len(sample)) + 1, sample.numel())
-    return sample.flatten().kthvalue(sample.numel() - rank + 1).values.clamp(min=0)
-
-
-def _compact(latents: Tensor, keep: Tensor, n_latents: int) -> Index:
-    counts = keep.sum(dim=1)
-    return Index(counts.cumsum(0) - counts, latents[keep], n_latents)
+    sample = scores[:: max(1, len(scores) // rows)].flatten()
+    rank = min(int(slack * k * len(sample) / scores.shape[1]) + 1, len(sample))
+    return sample.kthvalue(len(sample) - rank + 1).values.clamp(min=0)
