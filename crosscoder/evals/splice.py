@@ -1,0 +1,125 @@
+"""What the language models lose when an activation is replaced by its reconstruction: the judge of a dictionary.
+
+    loss recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        Bricken et al. 2023
+    delta CE       = CE_spliced − CE_clean                                 nats per token
+    KL             = KL(clean ‖ spliced) of next-token distributions       nats per token
+
+Zero ablation is a weak baseline, so the same is said of the mean activation. The code is read from a clean pass of all
+sources; BOS and other tokens the crosscoder was not trained on keep their activation, and are not scored.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from crosscoder.data import Store
+from crosscoder.errors import UserError
+from crosscoder.evals.base import Result, Subject
+from crosscoder.interventions.splice import reconstruction, replace
+from crosscoder.lm import Hookpoint, Pair
+from crosscoder.lm.hooks import Edit, edited
+from crosscoder.sources import Source
+from crosscoder.types import Acts, Kind, Tokens
+
+
+@dataclass(frozen=True)
+class SpliceEval:
+    """See the module's docstring.
+
+    Args:
+        n_tokens: on how many held-out tokens, spread evenly over the sequences.
+        batch_tokens: tokens per forward pass.
+    """
+
+    n_tokens: int = 4096
+    batch_tokens: int = 1024
+
+    @torch.no_grad()
+    def __call__(self, subject: Subject) -> Result:
+        if subject.pair is None:
+            raise UserError("splice needs the language models, and this crosscoder was trained without any")
+        start = time.perf_counter()
+        crosscoder, pair = subject.crosscoder, subject.pair
+        means = crosscoder.sources.split(crosscoder.mean)
+        batches = list(_batches(subject.heldout, crosscoder.sources.names, self.n_tokens, self.batch_tokens))
+        scalars: dict[str, float] = {}
+        for source in sorted(crosscoder.sources, key=lambda source: source.lm):  # each model is loaded once
+            sums = torch.zeros(5, dtype=torch.float64)
+            for tokens, acts in track(batches, description=f"splice {source.name}"):
+                recon = reconstruction(crosscoder, acts.float())[source.name]
+                sums += _losses(pair, source, tokens, recon, means[source.name], subject.heldout.seq_len)
+            clean, spliced, zero, mean, kl = (sums / _scored(batches, subject.heldout.seq_len)).tolist()
+            scalars |= {
+                f"loss_recovered/{source.name}": (zero - spliced) / (zero - clean),
+                f"loss_recovered_mean/{source.name}": (mean - spliced) / (mean - clean),
+                f"delta_ce/{source.name}": spliced - clean,
+                f"kl/{source.name}": kl,
+                f"ce_clean/{source.name}": clean,
+                f"ce_spliced/{source.name}": spliced,
+                f"ce_zero/{source.name}": zero,
+                f"ce_mean/{source.name}": mean,
+            }
+        pair.release()
+        order = list(dict.fromkeys(key.partition("/")[0] for key in scalars))
+        ordered = {f"{metric}/{name}": scalars[f"{metric}/{name}"] for metric in order for name in crosscoder.sources.names}
+        n = sum(len(tokens) for tokens, _ in batches)
+        meta = {"n_tokens": n, "store": str(subject.heldout.folder), "seconds": time.perf_counter() - start, "seed": subject.seed}
+        return Result("splice", ordered, {}, meta)
+
+
+def _losses(pair: Pair, source: Source, tokens: Tokens, recon: Tensor, mean: Tensor, seq_len: int) -> Tensor:
+    """Sums over scored tokens of CE clean, spliced, zero, mean, and of KL(clean ‖ spliced)."""
+    model, hookpoint = pair[source.lm], Hookpoint.parse(source.hookpoint)
+    ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
+    where = (tokens.kind != Kind.SPECIAL).view(-1, seq_len).to(pair.device)
+    scored = _predicts(tokens, seq_len).to(pair.device)
+    targets = ids.roll(-1, dims=1)[scored]
+
+    def log_probs(edit: Edit | None) -> Tensor:
+        with edited(model, {hookpoint: edit} if edit else {}):
+            hidden = model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        return model.get_output_embeddings()(hidden[scored]).float().log_softmax(-1)
+
+    def ce(log_probs: Tensor) -> Tensor:
+        return -log_probs.gather(1, targets[:, None]).sum().double()
+
+    shape = (*ids.shape, source.width)
+    clean = log_probs(None)
+    spliced = log_probs(replace(recon.view(shape), where))
+    kl = (clean.exp() * (clean - spliced)).sum().double()
+    sums = [ce(clean), ce(spliced)]
+    del clean, spliced  # [tokens, vocabulary] is large
+    sums += [ce(log_probs(replace(new.expand(shape), where))) for new in (torch.zeros_like(mean), mean)]
+    return torch.stack([*sums, kl]).cpu()
+
+
+def _predicts(tokens: Tokens, seq_len: int) -> Tensor:
+    """[sequences, seq_len]: tokens that predict the next one of the same piece of a document, and are not special."""
+    position, kind = tokens.position.view(-1, seq_len), tokens.kind.view(-1, seq_len)
+    predicts = torch.zeros_like(position, dtype=torch.bool)
+    predicts[:, :-1] = (position[:, 1:] == position[:, :-1] + 1) & (kind[:, :-1] != Kind.SPECIAL)
+    return predicts
+
+
+def _scored(batches: list[tuple[Tokens, Acts]], seq_len: int) -> int:
+    return sum(int(_predicts(tokens, seq_len).sum()) for tokens, _ in batches)
+
+
+def _batches(store: Store, names: tuple[str, ...], n_tokens: int, batch_tokens: int) -> Iterator[tuple[Tokens, Acts]]:
+    """Whole sequences, evenly spaced over the store, with their activations."""
+    per_batch = max(1, batch_tokens // store.seq_len)
+    n_sequences = len(store) // store.seq_len
+    wanted = min(n_sequences, -(-n_tokens // store.seq_len))
+    chosen = [i * n_sequences // wanted for i in range(wanted)]
+    per_shard = store.counts[0] // store.seq_len
+    for shard, group in groupby(chosen, key=lambda sequence: sequence // per_shard):
+        tokens, acts = store.tokens(shard), store.acts(shard, names)
+        local = [sequence % per_shard for sequence in group]
+        for start in range(0, len(local), per_batch):
+            rows = torch.cat([torch.arange(i * store.seq_len, (i + 1) * store.seq_len) for i in local[start : start + per_batch]])
+            yield tokens[rows], acts[rows]

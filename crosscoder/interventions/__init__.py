@@ -1,0 +1,1 @@
+"""Changes to activations while a model runs, applied through `lm.hooks`."""

@@ -1,0 +1,39 @@
+"""Evaluate a saved crosscoder: reads its folder, its held-out activations and, where asked, the language models."""
+
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from crosscoder.data import Store
+from crosscoder.errors import UserError, one_line
+from crosscoder.evals import Subject
+from crosscoder.lm import Pair
+from crosscoder.model import Crosscoder
+from crosscoder.report.tables import console, show_result
+from crosscoder.runs import Run
+
+
+@hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
+@one_line
+def main(cfg: DictConfig) -> None:
+    OmegaConf.set_readonly(cfg, True)
+    crosscoder = Crosscoder.from_pretrained(cfg.crosscoder)
+    made_with = crosscoder.provenance
+    if not (store := cfg.store or made_with.get("heldout")):
+        raise UserError(f"{cfg.crosscoder} names no held-out store; give one with store=FOLDER")
+    heldout = Store(store)
+    heldout.require(crosscoder.sources)
+    pair = Pair(**made_with["pair"], device=cfg.device) if made_with.get("pair") else None
+    subject = Subject(crosscoder, heldout, pair, cfg.seed)
+
+    run = Run(cfg.crosscoder) if Path(cfg.crosscoder).is_dir() else Run(Path("outputs") / cfg.crosscoder)
+    for part in cfg.eval.values():
+        result = instantiate(part, _convert_="all")(subject)
+        show_result(result)
+        console.print(f"{result.save(run.results)}\n")
+
+
+if __name__ == "__main__":
+    main()
