@@ -18,6 +18,7 @@ from crosscoder.runs import Run
 @hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
 @one_line
 def main(cfg: DictConfig) -> None:
+    """Load, evaluate, print, write results/."""
     OmegaConf.set_readonly(cfg, True)
     crosscoder = Crosscoder.from_pretrained(cfg.crosscoder)
     made_with = crosscoder.provenance

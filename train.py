@@ -30,6 +30,7 @@ OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 @one_line
 def main(cfg: DictConfig) -> None:
+    """Harvest, train, evaluate, write the run folder."""
     run, start = Run(cfg.run), time.perf_counter()
     OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
@@ -42,7 +43,8 @@ def main(cfg: DictConfig) -> None:
     splits = data.stores(pair, list(cfg.hookpoints), cfg.sources, harvest, cfg.n_tokens, cfg.n_heldout)
     harvest_seconds = time.perf_counter() - start
     if cfg.stage == "harvest":
-        return harvested(splits, harvest_seconds)
+        harvested(splits, harvest_seconds)
+        return
 
     # activations → crosscoder
     crosscoder = Crosscoder(splits.sources, cfg.n_latents, instantiate(cfg.activation), instantiate(cfg.init), cfg.seed)
@@ -51,7 +53,9 @@ def main(cfg: DictConfig) -> None:
     batches = ActsModule(mixing, cfg.batch_size, cfg.seed)
     n_steps = max(1, cfg.train_tokens // cfg.batch_size)
     losses = {name: instantiate(term) for name, term in cfg.loss.items()}
-    module = CrosscoderModule(crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after)
+    module = CrosscoderModule(
+        crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after
+    )
     checkpoint, throughput = LastCheckpoint(run.checkpoints), Throughput()
     callbacks = [TrainingProgress(), checkpoint, throughput]
     trainer = instantiate(cfg.trainer)(
@@ -70,7 +74,11 @@ def main(cfg: DictConfig) -> None:
     subject = Subject(crosscoder, splits.heldout, pair, cfg.seed)
     results = [instantiate(part)(subject) for part in cfg.eval.values()]
     training = {"n_latents": cfg.n_latents, "n_tokens": len(mixing), "train_tokens": throughput.tokens}
-    training |= {"harvest_seconds": harvest_seconds, **throughput.figures(), "loss": float(trainer.logged_metrics["loss"])}
+    training |= {
+        "harvest_seconds": harvest_seconds,
+        **throughput.figures(),
+        "loss": float(trainer.logged_metrics["loss"]),
+    }
     closing(run, splits, results, training)
 
 

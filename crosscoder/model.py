@@ -9,7 +9,6 @@ eats raw ones.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from crosscoder.init import TransposedDecoder
 from crosscoder.lm import Reading
 from crosscoder.sources import Sources
 from crosscoder.sparse import Code, DenseCode, SparseCode
-from crosscoder.types import Acts, Decoder, Dense, PerLatent
+from crosscoder.types import Acts, Dense, PerLatent
 
 FORMAT = 1
 
@@ -92,7 +91,7 @@ class Crosscoder(nn.Module):
         an empirical matter.
         """
         reading = acts if isinstance(acts, Reading) else None
-        x = reading.acts.to(self.W_enc.device) if reading else acts
+        x = acts.acts.to(self.W_enc.device) if isinstance(acts, Reading) else acts
         if mode == "solo":
             x = self._complete(x, source or (self.sources.contrast or self.sources.names)[0])
         code = self._code(x)
@@ -115,7 +114,9 @@ class Crosscoder(nn.Module):
 
     def _code(self, acts: Acts) -> Code:
         if acts.shape[-1] != self.sources.d_total:
-            raise UserError(f"the crosscoder expects {self.sources.describe()}, not activations of width {acts.shape[-1]}")
+            raise UserError(
+                f"the crosscoder expects {self.sources.describe()}, not activations of width {acts.shape[-1]}"
+            )
         if self.activation.dense:
             return DenseCode(self.activation(acts @ self.W_enc.T + self.b_enc))
         with torch.no_grad():
@@ -138,7 +139,9 @@ class Crosscoder(nn.Module):
         if acts.shape[-1] != present.width:
             raise UserError(f"solo activations of '{source}' have width {present.width}, not {acts.shape[-1]}")
         means = self.sources.split(self.mean)
-        return torch.cat([acts if s.width == present.width else means[s.name].expand(len(acts), -1) for s in self.sources], dim=-1)
+        return torch.cat(
+            [acts if s.width == present.width else means[s.name].expand(len(acts), -1) for s in self.sources], dim=-1
+        )
 
     # --- views ---
 
@@ -185,7 +188,9 @@ class Crosscoder(nn.Module):
         if self.folded:
             return self
         activation = self.activation.frozen(self.selection_scale)
-        folded = Crosscoder(self.sources, self.n_latents, activation, init=lambda *_: (self.W_enc / self.scale, self.W_dec * self.scale))
+        folded = Crosscoder(
+            self.sources, self.n_latents, activation, init=lambda *_: (self.W_enc / self.scale, self.W_dec * self.scale)
+        )
         folded.b_enc.copy_(self.b_enc - (folded.W_enc.double() @ self.mean.double()).to(self.b_enc))
         folded.b_dec.copy_(self.b_dec * self.scale + self.mean)
         folded.mean, folded.scale, folded.frozen_scale = self.mean.clone(), self.scale.clone(), self.selection_scale
@@ -200,11 +205,14 @@ class Crosscoder(nn.Module):
         folder.parent.mkdir(parents=True, exist_ok=True)
         crosscoder = self.fold()
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in crosscoder.state_dict().items()}, Path(scratch) / "model.safetensors")
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in crosscoder.state_dict().items()},
+                Path(scratch) / "model.safetensors",
+            )
             (Path(scratch) / "config.json").write_text(json.dumps(crosscoder.config(), indent=2) + "\n")
             folder.mkdir(exist_ok=True)
             for file in Path(scratch).iterdir():
-                os.replace(file, folder / file.name)
+                file.replace(folder / file.name)
         return folder
 
     def config(self) -> dict[str, Any]:
@@ -252,10 +260,14 @@ def _locate(path: str | Path) -> Path:
         if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
             return folder
     if Path(path).exists() or str(path).count("/") != 1:
-        raise UserError(f"no crosscoder at {path}: expected config.json and model.safetensors there or in its crosscoder/")
+        raise UserError(
+            f"no crosscoder at {path}: expected config.json and model.safetensors there or in its crosscoder/"
+        )
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(str(path), allow_patterns=["model.safetensors", "config.json"]))
     except Exception as error:  # the hub's many ways to say no
-        raise UserError(f"no crosscoder at {path}: no such folder, and the hub did not have it ({type(error).__name__})") from error
+        raise UserError(
+            f"no crosscoder at {path}: no such folder, and the hub did not have it ({type(error).__name__})"
+        ) from error

@@ -22,7 +22,9 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table."""
         folder = Path(config.hydra.sweep.dir)
-        runs = sorted((file.parent for file in folder.glob("*/metrics.json")), key=lambda run: (len(run.name), run.name))
+        runs = sorted(
+            (file.parent for file in folder.glob("*/metrics.json")), key=lambda run: (len(run.name), run.name)
+        )
         if not runs:
             return
         settings = [_flat(OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))) for run in runs]
@@ -43,12 +45,18 @@ class SweepTable(Callback):
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, dict):
         return {prefix: config if isinstance(config, str | int | float) else str(config)}
-    return {key: value for name, part in config.items() for key, value in _flat(part, f"{prefix}.{name}" if prefix else name).items()}
+    return {
+        key: value
+        for name, part in config.items()
+        for key, value in _flat(part, f"{prefix}.{name}" if prefix else name).items()
+    }
 
 
 def _varied(settings: list[dict[str, Any]]) -> list[str]:
     """Keys whose value differs between runs: the outermost of those that only repeat another, and not the run's folder."""
-    keys = [key for key in dict.fromkeys(k for s in settings for k in s) if len({str(s.get(key)) for s in settings}) > 1]
+    keys = [
+        key for key in dict.fromkeys(k for s in settings for k in s) if len({str(s.get(key)) for s in settings}) > 1
+    ]
     columns: dict[tuple, str] = {}
     for key in sorted(keys, key=lambda key: key.count(".")):
         values = tuple(str(s.get(key)) for s in settings)

@@ -1,10 +1,10 @@
 """The axis legend: every tensor's axes by name, once.
 
-    batch      tokens in a batch; each token is one sample
-    d_total    the sources' widths, concatenated in order
-    d_source   one source's width
-    n_latents  the dictionary's size
-    nnz        entries of a sparse code, row by row
+batch      tokens in a batch; each token is one sample
+d_total    the sources' widths, concatenated in order
+d_source   one source's width
+n_latents  the dictionary's size
+nnz        entries of a sparse code, row by row
 """
 
 from dataclasses import dataclass

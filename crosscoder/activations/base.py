@@ -54,7 +54,9 @@ def from_spec(spec: dict[str, Any]) -> Activation:
     if bad := [key for key, value in arguments.items() if not isinstance(value, str | int | float | bool | None)]:
         raise UserError(f"activation '{name}' takes scalars only, not {', '.join(bad)}")
     module = importlib.import_module(f"crosscoder.activations.{name}")
-    (cls,) = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
+    (cls,) = (
+        value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
+    )
     try:
         return cls(**arguments)
     except TypeError as error:

@@ -70,7 +70,13 @@ class Harvest:
         per_shard = max(1, self.shard_tokens // token_set.seq_len) * token_set.seq_len
         n = len(token_set.tokens)
         entries = {
-            s.name: {"width": s.width, "lm": s.lm, "hookpoint": s.hookpoint, "key": keys[s.name], "model": pair.lms[s.lm].spec()}
+            s.name: {
+                "width": s.width,
+                "lm": s.lm,
+                "hookpoint": s.hookpoint,
+                "key": keys[s.name],
+                "model": pair.lms[s.lm].spec(),
+            }
             for s in sources
         }
         store = Store.create(
@@ -121,10 +127,14 @@ class Harvest:
             collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
             for start in range(first, first + n, batch):
                 tokens = token_set.sequences(start, min(start + batch, first + n))
-                ids, positions = (column.view(-1, token_set.seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
+                ids, positions = (
+                    column.view(-1, token_set.seq_len).to(pair.device) for column in (tokens.ids, tokens.position)
+                )
                 for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
                     source = hookpoints[hookpoint]
-                    collected[source.name].append(_checked(acts.flatten(0, 1), tokens, source, start * token_set.seq_len))
+                    collected[source.name].append(
+                        _checked(acts.flatten(0, 1), tokens, source, start * token_set.seq_len)
+                    )
                 yield ids.numel()
             for name, acts in collected.items():
                 store.write(shard, name, {"acts": torch.cat(acts)})

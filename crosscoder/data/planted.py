@@ -47,7 +47,13 @@ class Planted:
     seed: int = 0
 
     def stores(
-        self, pair: Pair, hookpoints: Sequence[str], names: Sequence[str] | None, harvest: Harvest, n_tokens: int, n_heldout: int
+        self,
+        pair: Pair,
+        hookpoints: Sequence[str],
+        names: Sequence[str] | None,
+        harvest: Harvest,
+        n_tokens: int,
+        n_heldout: int,
     ) -> Splits:
         """Two stores under the harvest's root, drawn once and then reused; pair and hookpoints play no part."""
         root = Path(harvest.root).expanduser()
@@ -96,7 +102,12 @@ class Planted:
         if not store.complete("chat"):
             base, chat = self.sample(n, split)
             zeros = torch.zeros(n, dtype=torch.int64)
-            tokens = {"ids": zeros, "position": zeros.clone(), "document": torch.arange(n), "kind": torch.full((n,), Kind.PLAIN)}
+            tokens = {
+                "ids": zeros,
+                "position": zeros.clone(),
+                "document": torch.arange(n),
+                "kind": torch.full((n,), Kind.PLAIN),
+            }
             store.write(0, "tokens", tokens)
             store.write(0, "base", {"acts": base})
             save_file(self.truth(), folder / "truth.safetensors")

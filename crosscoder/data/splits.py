@@ -46,10 +46,18 @@ class Text:
 
     def __post_init__(self) -> None:
         if len(self.corpora) != len(self.shares) or not self.corpora or min(self.shares) <= 0:
-            raise UserError(f"data needs one positive share per corpus: {len(self.corpora)} corpora, shares {list(self.shares)}")
+            raise UserError(
+                f"data needs one positive share per corpus: {len(self.corpora)} corpora, shares {list(self.shares)}"
+            )
 
     def stores(
-        self, pair: Pair, hookpoints: Sequence[str], names: Sequence[str] | None, harvest: Harvest, n_tokens: int, n_heldout: int
+        self,
+        pair: Pair,
+        hookpoints: Sequence[str],
+        names: Sequence[str] | None,
+        harvest: Harvest,
+        n_tokens: int,
+        n_heldout: int,
     ) -> Splits:
         """Harvest these hookpoints of the pair, or reuse what was harvested; only the named sources, if any are named."""
         sources = pair.sources(hookpoints)
@@ -70,7 +78,13 @@ class Stored:
     heldout: str
 
     def stores(
-        self, pair: Pair, hookpoints: Sequence[str], names: Sequence[str] | None, harvest: Harvest, n_tokens: int, n_heldout: int
+        self,
+        pair: Pair,
+        hookpoints: Sequence[str],
+        names: Sequence[str] | None,
+        harvest: Harvest,
+        n_tokens: int,
+        n_heldout: int,
     ) -> Splits:
         """Open them; the sources are the named ones, or all of the train store."""
         train, heldout = Store(self.train), Store(self.heldout)

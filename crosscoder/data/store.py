@@ -46,7 +46,10 @@ class Store:
     @property
     def sources(self) -> Sources:
         """The streams this store holds."""
-        items = [Source(name, entry["width"], entry["lm"], entry["hookpoint"]) for name, entry in self.meta["sources"].items()]
+        items = [
+            Source(name, entry["width"], entry["lm"], entry["hookpoint"])
+            for name, entry in self.meta["sources"].items()
+        ]
         contrast = self.meta.get("contrast")
         return Sources(tuple(items), tuple(contrast) if contrast else None)
 
@@ -70,7 +73,9 @@ class Store:
         """Refuse a crosscoder whose sources this store does not hold."""
         held = {source.name: source.width for source in self.sources}
         if any(held.get(source.name) != source.width for source in sources):
-            raise UserError(f"store has sources {self.sources.describe()}, but the crosscoder expects {sources.describe()}")
+            raise UserError(
+                f"store has sources {self.sources.describe()}, but the crosscoder expects {sources.describe()}"
+            )
 
     def tokens(self, shard: int) -> Tokens:
         """The tokens of one shard."""
@@ -92,7 +97,9 @@ class Store:
             raise UserError(f"store {self.folder} lacks {path.name}")
         if path.name not in self._checked:
             if sha256(path) != expected[shard]:
-                raise UserError(f"{path} is damaged: its checksum is not the one in meta.json; delete it to harvest it again")
+                raise UserError(
+                    f"{path} is damaged: its checksum is not the one in meta.json; delete it to harvest it again"
+                )
             self._checked.add(path.name)
         try:
             return load_file(path)
@@ -112,7 +119,10 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             shards = len(meta["counts"])
             entries = {name: {**entry, "checksums": [None] * shards} for name, entry in meta["sources"].items()}
-            write_json(folder / "meta.json", {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": [None] * shards})
+            write_json(
+                folder / "meta.json",
+                {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": [None] * shards},
+            )
         return cls(folder)
 
     def has(self, shard: int, column: str) -> bool:
@@ -154,7 +164,7 @@ class Store:
     def _enter(self, shard: int, column: str, aside: Path, checksum: str | None = None) -> None:
         path = self.folder / shard_name(shard, column)
         checksum = checksum or sha256(aside)
-        os.replace(aside, path)
+        aside.replace(path)
         self._checksums(column)[shard] = checksum
         write_json(self.folder / "meta.json", self.meta)
 
@@ -162,4 +172,3 @@ class Store:
 def shard_name(shard: int, column: str) -> str:
     """`00003.chat.safetensors`."""
     return f"{shard:05d}.{column}.safetensors"
-

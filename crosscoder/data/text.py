@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from crosscoder.errors import UserError
 from crosscoder.lm.text import Document
@@ -19,6 +19,7 @@ from crosscoder.lm.text import Document
 Split = Literal["train", "heldout"]
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """See the module's docstring."""
 
@@ -65,7 +66,9 @@ def _library_docs() -> Iterator[str]:
     """Of every standard-library module, its docstrings one after the other. Files are parsed, never imported."""
     library = Path(sysconfig.get_paths()["stdlib"])
     for file in sorted(library.rglob("*.py")):
-        if {"site-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data"} & set(file.relative_to(library).parts):
+        if {"site-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data"} & set(
+            file.relative_to(library).parts
+        ):
             continue
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -140,7 +143,9 @@ class Files:
         for path in self.paths:
             if not Path(path).is_file():
                 raise UserError(f"no file at {path}")
-        return every((document for path in self.paths for document in self._read(Path(path))), self.heldout_every, split)
+        return every(
+            (document for path in self.paths for document in self._read(Path(path))), self.heldout_every, split
+        )
 
     def _read(self, path: Path) -> Iterator[Document]:
         if path.suffix != ".jsonl":

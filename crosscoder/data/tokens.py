@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from crosscoder.data.text import Corpus, Split
 from crosscoder.errors import UserError
-from crosscoder.lm.text import tokenize
+from crosscoder.lm.text import Tokenizer, tokenize
 from crosscoder.types import Tokens
 
 
@@ -44,7 +43,12 @@ class TokenSet:
 
 
 def pack(
-    tokenizer: PreTrainedTokenizerBase, corpora: Sequence[Corpus], shares: Sequence[float], split: Split, n_tokens: int, seq_len: int
+    tokenizer: Tokenizer,
+    corpora: Sequence[Corpus],
+    shares: Sequence[float],
+    split: Split,
+    n_tokens: int,
+    seq_len: int,
 ) -> TokenSet:
     """At least `n_tokens` tokens, in whole sequences of `seq_len`.
 
@@ -69,7 +73,7 @@ def pack(
 
 
 def _mixed(
-    tokenizer: PreTrainedTokenizerBase, corpora: Sequence[Corpus], shares: Sequence[float], split: Split, n_tokens: int
+    tokenizer: Tokenizer, corpora: Sequence[Corpus], shares: Sequence[float], split: Split, n_tokens: int
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Tokenised documents, always of the corpus furthest behind its share; ends when that one is exhausted."""
     streams = [corpus.documents(split) for corpus in corpora]

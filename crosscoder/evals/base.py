@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from crosscoder.data import Store
 from crosscoder.lm import Pair
@@ -42,6 +42,7 @@ class Result:
         return cls(**json.loads(Path(path).read_text()))
 
 
+@runtime_checkable
 class Eval(Protocol):
     """An eval is a callable object; its YAML is in conf/eval."""
 

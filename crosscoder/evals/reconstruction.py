@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -53,7 +54,12 @@ class ReconstructionEval:
             scalars["fve/difference"] = difference.fve()
             scalars["fve_ceiling/difference"] = 1 - noise / float(difference.total.sum())
         scalars |= {"l0": l0 / n, "dead_fraction": float((active == 0).float().mean())}
-        meta = {"n_tokens": n, "store": str(subject.heldout.folder), "seconds": time.perf_counter() - start, "seed": subject.seed}
+        meta = {
+            "n_tokens": n,
+            "store": str(subject.heldout.folder),
+            "seconds": time.perf_counter() - start,
+            "seed": subject.seed,
+        }
         return Result("reconstruction", scalars, self._tables(subject, active, n), meta)
 
     def _tables(self, subject: Subject, active: torch.Tensor, n: int) -> dict[str, list[dict]]:
@@ -62,7 +68,7 @@ class ReconstructionEval:
         density = active.double() / n
         rows = [
             {"density": f"{low:g} – {high:g}", "latents": int(((density > low) & (density <= high)).sum())}
-            for low, high in zip(edges, edges[1:], strict=False)
+            for low, high in pairwise(edges)
         ]
         tables = {"density": [{"density": "0 (dead)", "latents": int((~alive).sum())}, *rows]}
         if subject.crosscoder.sources.contrast:

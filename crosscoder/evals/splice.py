@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -66,15 +67,23 @@ class SpliceEval:
             }
         pair.release()
         order = list(dict.fromkeys(key.partition("/")[0] for key in scalars))
-        ordered = {f"{metric}/{name}": scalars[f"{metric}/{name}"] for metric in order for name in crosscoder.sources.names}
+        ordered = {
+            f"{metric}/{name}": scalars[f"{metric}/{name}"] for metric in order for name in crosscoder.sources.names
+        }
         n = sum(len(tokens) for tokens, _ in batches)
-        meta = {"n_tokens": n, "store": str(subject.heldout.folder), "seconds": time.perf_counter() - start, "seed": subject.seed}
+        meta = {
+            "n_tokens": n,
+            "store": str(subject.heldout.folder),
+            "seconds": time.perf_counter() - start,
+            "seed": subject.seed,
+        }
         return Result("splice", ordered, {}, meta)
 
 
 def _losses(pair: Pair, source: Source, tokens: Tokens, recon: Tensor, mean: Tensor, seq_len: int) -> Tensor:
     """Sums over scored tokens of CE clean, spliced, zero, mean, and of KL(clean ‖ spliced)."""
     model, hookpoint = pair[source.lm], Hookpoint.parse(source.hookpoint)
+    unembed: Any = model.get_output_embeddings()
     ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
     where = (tokens.kind != Kind.SPECIAL).view(-1, seq_len).to(pair.device)
     scored = _predicts(tokens, seq_len).to(pair.device)
@@ -83,7 +92,7 @@ def _losses(pair: Pair, source: Source, tokens: Tokens, recon: Tensor, mean: Ten
     def log_probs(edit: Edit | None) -> Tensor:
         with edited(model, {hookpoint: edit} if edit else {}):
             hidden = model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-        return model.get_output_embeddings()(hidden[scored]).float().log_softmax(-1)
+        return unembed(hidden[scored]).float().log_softmax(-1)
 
     def ce(log_probs: Tensor) -> Tensor:
         return -log_probs.gather(1, targets[:, None]).sum().double()
@@ -121,5 +130,7 @@ def _batches(store: Store, names: tuple[str, ...], n_tokens: int, batch_tokens: 
         tokens, acts = store.tokens(shard), store.acts(shard, names)
         local = [sequence % per_shard for sequence in group]
         for start in range(0, len(local), per_batch):
-            rows = torch.cat([torch.arange(i * store.seq_len, (i + 1) * store.seq_len) for i in local[start : start + per_batch]])
+            rows = torch.cat(
+                [torch.arange(i * store.seq_len, (i + 1) * store.seq_len) for i in local[start : start + per_batch]]
+            )
             yield tokens[rows], acts[rows]

@@ -9,7 +9,7 @@ A hookpoint is a site of one decoder layer, written `site.layer`, e.g. `resid_po
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,9 @@ class Hookpoint:
         """`resid_post.9` → Hookpoint(9, "resid_post")."""
         site, _, layer = text.partition(".")
         if site not in SITES or not layer.isdigit():
-            raise UserError(f"no hookpoint '{text}'; write SITE.LAYER, e.g. resid_post.9, with SITE one of {', '.join(SITES)}")
+            raise UserError(
+                f"no hookpoint '{text}'; write SITE.LAYER, e.g. resid_post.9, with SITE one of {', '.join(SITES)}"
+            )
         return cls(int(layer), site)
 
     def __str__(self) -> str:
@@ -42,9 +44,11 @@ class Hookpoint:
 
     def module(self, model: PreTrainedModel) -> nn.Module:
         """The module whose output (`attn_z`: whose input) this hookpoint is."""
-        layers = model.get_decoder().layers
+        layers: Any = model.get_decoder().layers
         if self.layer >= len(layers):
-            raise UserError(f"no layer {self.layer}: {model.config.name_or_path or 'the model'} has layers 0 to {len(layers) - 1}")
+            raise UserError(
+                f"no layer {self.layer}: {model.config.name_or_path or 'the model'} has layers 0 to {len(layers) - 1}"
+            )
         return SITES[self.site](layers[self.layer])
 
     @contextmanager
@@ -85,7 +89,7 @@ SITES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "resid_post": lambda layer: layer,
     "mlp_out": lambda layer: _normed(layer, "post_feedforward_layernorm", "mlp"),
     "attn_out": lambda layer: _normed(layer, "post_attention_layernorm", "self_attn"),
-    "attn_z": lambda layer: layer.self_attn.o_proj,
+    "attn_z": lambda layer: layer.get_submodule("self_attn.o_proj"),
 }
 
 
@@ -112,10 +116,8 @@ def read(
     with ExitStack() as stack:
         for hookpoint in hookpoints:
             stack.enter_context(hookpoint.attached(model, lambda acts, h=hookpoint: keep(h, acts)))
-        try:
+        with suppress(_AllRead):
             model.get_decoder()(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
-        except _AllRead:
-            pass
     return found
 
 

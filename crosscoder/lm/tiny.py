@@ -49,7 +49,7 @@ class TinyLM:
                 torch.manual_seed(self.seed + 1)
                 for weight in model.parameters():
                     weight.data += self.drift * weight.data.std() * torch.randn_like(weight)
-        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)  # pyright: ignore
 
     def skeleton(self) -> PreTrainedModel:
         """As `LM.skeleton`; with weights, since they are few."""

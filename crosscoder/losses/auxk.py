@@ -1,7 +1,7 @@
 """Auxiliary loss that revives dead latents: they are asked to explain what the others left. Gao et al. 2024, App. A.2.
 
-    e = x − x̂ (detached),   ê = the k_aux dead latents with the largest v on each token, decoded without bias
-    L = E‖e − ê‖² / E‖e − ē‖²          as the released BatchTopK crosscoder has it (Minder et al. 2025)
+e = x − x̂ (detached),   ê = the k_aux dead latents with the largest v on each token, decoded without bias
+L = E‖e − ê‖² / E‖e − ē‖²          as the released BatchTopK crosscoder has it (Minder et al. 2025)
 """
 
 from dataclasses import dataclass

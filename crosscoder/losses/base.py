@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ class LossInput:
     """Mean over the batch, of all processes."""
 
 
+@runtime_checkable
 class Term(Protocol):
     """A loss term: `weight` is its share of the total (a number, or a function of progress)."""
 

@@ -1,7 +1,7 @@
 """Sparsity by the decoder norms. Lindsey et al. 2024.
 
-    sum      E_t Σ_j f_tj Σ_s ‖d_j^s‖            has a kink at ‖d_j^s‖ = 0: exclusive latents can be optimal
-    concat   E_t Σ_j f_tj sqrt(Σ_s ‖d_j^s‖²)     smooth there: never gives exact zeros
+sum      E_t Σ_j f_tj Σ_s ‖d_j^s‖            has a kink at ‖d_j^s‖ = 0: exclusive latents can be optimal
+concat   E_t Σ_j f_tj sqrt(Σ_s ‖d_j^s‖²)     smooth there: never gives exact zeros
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The reconstruction term, in the versions that published settings are calibrated to.
 
-    squared      E_t Σ_s ‖e_t^s‖²              Lindsey et al. 2024, Kissane et al. 2024
-    unsquared    E_t (1/S) Σ_s ‖e_t^s‖         the released trainers of Minder et al. 2025
-    normalised   E_t Σ_s ‖e_t^s‖² / d_total    Gao et al. 2024: in training units, the fraction of variance unexplained
+squared      E_t Σ_s ‖e_t^s‖²              Lindsey et al. 2024, Kissane et al. 2024
+unsquared    E_t (1/S) Σ_s ‖e_t^s‖         the released trainers of Minder et al. 2025
+normalised   E_t Σ_s ‖e_t^s‖² / d_total    Gao et al. 2024: in training units, the fraction of variance unexplained
 """
 
 from dataclasses import dataclass

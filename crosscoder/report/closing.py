@@ -11,7 +11,13 @@ from crosscoder.runs import Run
 def harvested(splits: Splits, seconds: float) -> None:
     """The table that `stage=harvest` ends with."""
     rows = [
-        {"store": name, "sources": store.sources.describe(), "tokens": len(store), "shards": len(store.counts), "folder": str(store.folder)}
+        {
+            "store": name,
+            "sources": store.sources.describe(),
+            "tokens": len(store),
+            "shards": len(store.counts),
+            "folder": str(store.folder),
+        }
         for name, store in (("train", splits.train), ("held-out", splits.heldout))
     ]
     show("Harvested", rows, f"{seconds:.0f} s")

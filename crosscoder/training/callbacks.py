@@ -37,7 +37,9 @@ class TrainingProgress(Callback):
         self.bar.start()
         self.task = self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step, rate=0.0, quality="")
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.bar is None:
             return
         speed = self.bar.tasks[0].speed or 0.0
@@ -60,7 +62,9 @@ class Throughput(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.tokens += len(batch) * trainer.world_size
         self.seconds = time.perf_counter() - self._start
 
