@@ -13,15 +13,14 @@ from crosscoder.evals import Subject
 from crosscoder.model import Crosscoder
 from crosscoder.report.closing import closing, harvested
 from crosscoder.runs import Run
-from crosscoder.training import ActsModule, CrosscoderModule, fit_threshold
-from crosscoder.training.callbacks import LastCheckpoint, Throughput, TrainingProgress, quiet
+from crosscoder.training import ActsModule, CrosscoderModule, fit
 
 
 def wandb_offline() -> bool:
     """Whether Weights & Biases does not know who you are; asked without prompting."""
     import wandb
 
-    return wandb.api.api_key is None
+    return not wandb.login(prompt=False)
 
 
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
@@ -34,9 +33,8 @@ def main(cfg: DictConfig) -> None:
     run, start = Run(cfg.run), time.perf_counter()
     OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
-    OmegaConf.save(cfg, run.folder / "config.yaml")
+    run.begin(OmegaConf.to_yaml(cfg))
     seed_everything(cfg.seed, verbose=False)
-    quiet()
 
     # text → tokens → activations on disk
     pair, data, harvest = (instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.harvest))
@@ -49,37 +47,19 @@ def main(cfg: DictConfig) -> None:
     # activations → crosscoder
     crosscoder = Crosscoder(splits.sources, cfg.n_latents, instantiate(cfg.activation), instantiate(cfg.init), cfg.seed)
     crosscoder.set_units(*instantiate(cfg.scale).fit(splits.train, splits.sources))
-    mixing = Mixing(splits.train, splits.sources, tuple(cfg.exclude))
-    batches = ActsModule(mixing, cfg.batch_size, cfg.seed)
-    n_steps = max(1, cfg.train_tokens // cfg.batch_size)
     losses = {name: instantiate(term) for name, term in cfg.loss.items()}
-    module = CrosscoderModule(
-        crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after
-    )
-    checkpoint, throughput = LastCheckpoint(run.checkpoints), Throughput()
-    callbacks = [TrainingProgress(), checkpoint, throughput]
-    trainer = instantiate(cfg.trainer)(
-        max_steps=n_steps, logger=instantiate(cfg.logger), callbacks=callbacks, default_root_dir=run.folder
-    )
-    trainer.fit(module, batches)
-    checkpoint.exit_if_interrupted(trainer)
-
-    # what inference uses: raw activations in, a fixed threshold
-    fit_threshold(crosscoder, batches.epochs)
+    n_steps = max(1, cfg.train_tokens // cfg.batch_size)
+    module = CrosscoderModule(crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after)
+    batches = ActsModule(Mixing(splits.train, splits.sources, list(cfg.exclude)), cfg.batch_size, cfg.seed)
+    figures = fit(module, batches, instantiate(cfg.trainer), instantiate(cfg.logger), run.checkpoints)
     crosscoder.provenance = splits.provenance()
-    crosscoder = crosscoder.fold()
-    crosscoder.save_pretrained(run.crosscoder)
+    crosscoder.fold().save_pretrained(run.crosscoder)
 
     # held-out documents → results
-    subject = Subject(crosscoder, splits.heldout, pair, cfg.seed)
+    subject = Subject(Crosscoder.from_pretrained(run.crosscoder), splits.heldout, pair, cfg.seed)
     results = [instantiate(part)(subject) for part in cfg.eval.values()]
-    training = {"n_latents": cfg.n_latents, "n_tokens": len(mixing), "train_tokens": throughput.tokens}
-    training |= {
-        "harvest_seconds": harvest_seconds,
-        **throughput.figures(),
-        "loss": float(trainer.logged_metrics["loss"]),
-    }
-    closing(run, splits, results, training)
+    sizes = {"n_latents": cfg.n_latents, "n_tokens": len(batches.epochs.mixing)}
+    closing(run, splits, results, sizes | {"harvest_seconds": harvest_seconds, **figures})
 
 
 if __name__ == "__main__":

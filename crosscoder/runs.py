@@ -12,6 +12,11 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
+    def begin(self, config: str) -> None:
+        """Make the folder and keep the run's configuration in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(config, encoding="utf-8")
+
     @property
     def crosscoder(self) -> Path:
         return self.folder / "crosscoder"

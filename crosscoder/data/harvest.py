@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from crosscoder.data.store import FORMAT, Store
@@ -21,6 +20,7 @@ from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
 from crosscoder.lm import Hookpoint, Pair
 from crosscoder.lm.hooks import read
+from crosscoder.progress import progress
 from crosscoder.sources import Source, Sources
 from crosscoder.types import Kind, Tokens
 
@@ -51,13 +51,13 @@ class Harvest:
         self._require_space(stores.values())
         total = sum(_missing_tokens(stores[split], wanted) for jobs in missing.values() for split, wanted in jobs)
         if total:
-            with _progress() as progress:
-                task = progress.add_task("harvest", total=total, unit="tokens")
+            with progress() as bar:
+                task = bar.add_task("harvest", total=total, note="")
                 for lm, jobs in missing.items():
                     for split, wanted in jobs:
-                        progress.update(task, description=f"harvest {lm}, {split}")
+                        bar.update(task, description=f"harvest {lm}, {split}")
                         for done in self._fill(pair, lm, wanted, stores[split], tokens[split]):
-                            progress.advance(task, done)
+                            bar.advance(task, done)
             pair.release()
         for store in stores.values():
             if "scale" not in store.meta:
@@ -179,14 +179,3 @@ def _scales(store: Store) -> dict[str, float]:
             n, total, squares = n + len(acts), total + acts.sum(0), squares + acts.square().sum().item()
         scales[source.name] = ((squares / n - (total / n).square().sum().item()) / source.width) ** 0.5
     return scales
-
-
-def _progress() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.speed:,.0f} tokens/s", style="progress.data.speed"),
-        TimeRemainingColumn(),
-    )

@@ -11,7 +11,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from crosscoder.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -19,38 +20,23 @@ log = logging.getLogger(__name__)
 class TrainingProgress(Callback):
     """A rich progress line: steps, tokens/s, ETA, FVE, dead latents."""
 
-    def __init__(self) -> None:
-        self.bar: Progress | None = None
+    def __init__(self, batch_size: int) -> None:
+        self.bar = progress(per_step=batch_size)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        self.bar = Progress(
-            SpinnerColumn(),
-            TextColumn("train"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:,.0f} tokens/s", style="progress.data.speed"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[quality]}"),
-        )
+        self.bar.disable = not trainer.is_global_zero
         self.bar.start()
-        self.task = self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step, rate=0.0, quality="")
+        self.task = self.bar.add_task("train", total=trainer.max_steps, completed=trainer.global_step, note="")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.bar is None:
-            return
-        speed = self.bar.tasks[0].speed or 0.0
-        seen = {name: float(value) for name, value in trainer.logged_metrics.items()}
-        fve = "  ".join(f"{name.removeprefix('train/')} {value:.3f}" for name, value in seen.items() if "fve" in name)
-        dead = seen.get("train/dead_fraction", 0.0)
-        self.bar.update(self.task, advance=1, rate=speed * len(batch), quality=f"{fve}  dead {dead:.1%}")
+        seen = {name.removeprefix("train/"): float(value) for name, value in trainer.logged_metrics.items()}
+        note = "  ".join(f"{name} {value:.3f}" for name, value in seen.items() if name.startswith(("fve", "dead")))
+        self.bar.update(self.task, completed=trainer.global_step, note=note)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self.bar.stop()
 
 
 class Throughput(Callback):
@@ -70,7 +56,11 @@ class Throughput(Callback):
 
     def figures(self) -> dict[str, float]:
         """As they stand in metrics.json."""
-        return {"train_seconds": self.seconds, "tokens_per_second": self.tokens / max(self.seconds, 1e-9)}
+        return {
+            "train_tokens": self.tokens,
+            "train_seconds": self.seconds,
+            "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
+        }
 
 
 class LastCheckpoint(Callback):

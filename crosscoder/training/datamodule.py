@@ -27,6 +27,7 @@ class ActsModule(L.LightningDataModule):
 
     def __init__(self, mixing: Mixing, batch_size: int, seed: int = 0) -> None:
         super().__init__()
+        self.batch_size = batch_size
         self.epochs = Epochs(mixing, batch_size, seed)
 
     def train_dataloader(self) -> DataLoader:

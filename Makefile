@@ -1,0 +1,16 @@
+.PHONY: check lint format test
+
+check: lint test
+
+lint:
+	ruff format --check .
+	ruff check .
+	lint-imports
+	pyright
+
+format:
+	ruff format .
+	ruff check --fix .
+
+test:
+	pytest

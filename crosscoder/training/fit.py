@@ -1,0 +1,36 @@
+"""One training run: the trainer with what happens around it, then the threshold that inference uses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from crosscoder.training.callbacks import LastCheckpoint, Throughput, TrainingProgress, quiet
+from crosscoder.training.datamodule import ActsModule
+from crosscoder.training.module import CrosscoderModule, fit_threshold
+
+
+def fit(
+    module: CrosscoderModule, batches: ActsModule, trainer: Callable[..., L.Trainer], logger: Any, checkpoints: Path
+) -> dict[str, float]:
+    """Train `module.crosscoder` in place for `module.n_steps` steps.
+
+    Args:
+        module: what is trained.
+        batches: what it is trained on.
+        trainer: makes a Lightning trainer from `max_steps`, `logger`, `callbacks`.
+        logger: Lightning's, or False.
+        checkpoints: folder of `last.ckpt`.
+
+    Returns:
+        `train_tokens`, `train_seconds`, `tokens_per_second`, `loss` as they stand in metrics.json.
+    """
+    quiet()
+    checkpoint, throughput = LastCheckpoint(checkpoints), Throughput()
+    callbacks = [TrainingProgress(batches.batch_size), checkpoint, throughput]
+    run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
+    run.fit(module, batches)
+    checkpoint.exit_if_interrupted(run)
+    fit_threshold(module.crosscoder, batches.epochs)
+    return {**throughput.figures(), "loss": float(run.logged_metrics["loss"])}
