@@ -4,6 +4,7 @@ One activation per file, one YAML in conf/activation. Selection compares `relu(p
 is the latents' decoder norm: what a latent contributes, not how its encoder happens to be scaled.
 """
 
+import copy
 import importlib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ class Activation(nn.Module):
 
     def frozen(self, scale: PerLatent) -> "Activation":
         """The activation that inference uses, `scale` being the selection scale it was trained with."""
-        return self
+        return copy.deepcopy(self)
 
     def spec(self) -> dict[str, Any]:
         """`{"name": module, **constructor arguments}` as plain JSON, read back by `from_spec`."""

@@ -1,0 +1,32 @@
+"""Small crosscoders to test with. Nothing in them is symmetric, so that a mixed-up axis or source shows."""
+
+import torch
+from torch import Tensor
+
+from crosscoder.activations import Activation
+from crosscoder.model import Crosscoder
+from crosscoder.sources import Source, Sources
+
+
+def sources_of(*widths: int) -> Sources:
+    """`base` and `chat`, or further names, of these widths; the second is contrasted with the first."""
+    names = ("base", "chat", "third")[: len(widths)]
+    items = tuple(Source(name, width, name, "resid_post.1") for name, width in zip(names, widths, strict=True))
+    return Sources(items, contrast=("chat", "base") if len(widths) > 1 else None)
+
+
+def crosscoder_of(
+    activation: Activation, widths: tuple[int, ...] = (6, 6), n_latents: int = 24, seed: int = 0, dtype: str = "float32"
+) -> Crosscoder:
+    """Random weights with nonzero biases and decoders that differ between sources; every product in `dtype`."""
+    made = Crosscoder(sources_of(*widths), n_latents, activation, seed=seed, gemm_dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    return made.to(getattr(torch, dtype))
+
+
+def random_acts(batch: int, width: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Activations [batch, width] of unit variance."""
+    return torch.randn(batch, width, generator=torch.Generator().manual_seed(seed)).to(dtype)

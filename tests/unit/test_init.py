@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from crosscoder.init import TransposedDecoder
+from tests.small import sources_of
+
+
+@pytest.fixture
+def weights():
+    init = TransposedDecoder(decoder_norm=0.5, encoder_scale=2.0)
+    return init(sources_of(6, 6, 4), 50, torch.Generator().manual_seed(0))
+
+
+def test_decoders_of_one_width_start_equal_with_the_norm_asked_for(weights):
+    _, W_dec = weights
+    base, chat, third = W_dec.split((6, 6, 4), dim=-1)
+    assert torch.equal(base, chat)
+    for part in (base, third):
+        torch.testing.assert_close(part.norm(dim=-1), torch.full((50,), 0.5))
+
+
+def test_the_encoder_is_the_decoder_transposed(weights):
+    W_enc, W_dec = weights
+    torch.testing.assert_close(W_enc, W_dec * 2.0 / (0.5 * 3))
+
+
+def test_with_scale_one_a_latent_reads_its_direction_averaged_over_sources():
+    W_enc, W_dec = TransposedDecoder(decoder_norm=3.0)(sources_of(8, 8), 10, torch.Generator().manual_seed(0))
+    direction = W_dec[4, :8] / 3
+    torch.testing.assert_close(W_enc[4] @ torch.cat([direction, direction]), torch.tensor(1.0))
+    torch.testing.assert_close(W_enc[4] @ torch.cat([direction, torch.zeros(8)]), torch.tensor(0.5))
+
+
+def test_the_seed_decides():
+    draw = [TransposedDecoder()(sources_of(4, 4), 10, torch.Generator().manual_seed(seed))[1] for seed in (1, 1, 2)]
+    assert torch.equal(draw[0], draw[1])
+    assert not torch.equal(draw[0], draw[2])

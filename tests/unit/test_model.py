@@ -1,0 +1,259 @@
+"""The crosscoder against the two lines of its definition, its views, folding, and its folder on disk."""
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+
+from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.activations.relu import ReLU
+from crosscoder.activations.topk import TopK
+from crosscoder.errors import UserError
+from crosscoder.lm import Reading
+from crosscoder.model import Crosscoder
+from crosscoder.types import Tokens
+from tests.small import crosscoder_of, random_acts
+
+
+@pytest.fixture
+def crosscoder() -> Crosscoder:
+    """In training units far from raw ones, with a threshold that keeps about a fifth of the entries."""
+    made = crosscoder_of(BatchTopK(4), widths=(5, 7))
+    made.set_units(torch.linspace(-3, 3, 12), torch.tensor([0.5] * 5 + [4.0] * 7))
+    made.activation.threshold.fill_(1.5)
+    return made.eval()
+
+
+@pytest.fixture
+def raw() -> torch.Tensor:
+    return random_acts(40, 12) * torch.tensor([0.5] * 5 + [4.0] * 7) + torch.linspace(-3, 3, 12)
+
+
+# --- the computation ---
+
+
+def test_encode_and_decode_are_the_two_lines_of_the_definition():
+    crosscoder, acts = crosscoder_of(ReLU(), widths=(5, 7)), random_acts(9, 12)
+    code = crosscoder.encode(acts)
+    f = (acts @ crosscoder.W_enc.T + crosscoder.b_enc).clamp(min=0)
+    torch.testing.assert_close(code.to_dense(), f)
+    torch.testing.assert_close(crosscoder.decode(code), f @ crosscoder.W_dec + crosscoder.b_dec)
+
+
+def test_sparse_values_are_unscaled_pre_activations():
+    crosscoder, acts = crosscoder_of(TopK(4), widths=(5, 7)).eval(), random_acts(9, 12)
+    f = crosscoder.encode(acts).to_dense()
+    pre = acts @ crosscoder.W_enc.T + crosscoder.b_enc
+    assert (f > 0).sum(1).tolist() == [4] * 9
+    torch.testing.assert_close(f[f > 0], pre[f > 0])
+
+
+def test_one_sources_reconstruction_is_its_slice(crosscoder, raw):
+    code = crosscoder.encode(crosscoder.normalise(raw))
+    whole = crosscoder.sources.split(crosscoder.decode(code))
+    for name in ("base", "chat"):
+        torch.testing.assert_close(crosscoder.decode(code, name), whole[name])
+
+
+def test_forward_gives_code_reconstruction_and_pre_activations_of_any_latents(crosscoder, raw):
+    acts = crosscoder.normalise(raw)
+    output = crosscoder(acts)
+    torch.testing.assert_close(output.code.to_dense(), crosscoder.encode(acts).to_dense())
+    torch.testing.assert_close(output.recon, crosscoder.decode(output.code))
+    latents = torch.tensor([7, 0, 11])
+    expected = (acts @ crosscoder.W_enc.T + crosscoder.b_enc)[:, latents]
+    torch.testing.assert_close(output.pre(latents), expected)
+    output.pre(latents).sum().backward()
+    assert crosscoder.b_enc.grad.nonzero().flatten().tolist() == [0, 7, 11]
+
+
+def test_the_encoder_product_is_in_the_dtype_asked_for_in_training_only():
+    crosscoder, acts = crosscoder_of(TopK(24)), random_acts(9, 12)
+    crosscoder.gemm_dtype = torch.bfloat16
+    exact = (acts @ crosscoder.W_enc.T + crosscoder.b_enc).relu()
+    trained, used = (crosscoder.train(mode).encode(acts).to_dense() for mode in (True, False))
+    torch.testing.assert_close(used, exact)
+    torch.testing.assert_close(trained, exact, atol=0.1, rtol=0.02)
+    assert not torch.allclose(trained, exact, atol=1e-4)
+    assert trained.dtype == torch.float32
+
+
+def test_solo_takes_a_missing_source_of_equal_width_to_equal_the_present_one():
+    crosscoder, acts = crosscoder_of(TopK(4)).eval(), random_acts(9, 12)
+    chat = acts[:, 6:]
+    paired = crosscoder.encode(torch.cat([chat, chat], dim=1)).to_dense()
+    assert torch.equal(crosscoder.encode(acts, mode="solo").to_dense(), paired)
+    assert torch.equal(crosscoder.encode(chat, mode="solo").to_dense(), paired)
+    base = acts[:, :6]
+    paired = crosscoder.encode(torch.cat([base, base], dim=1)).to_dense()
+    assert torch.equal(crosscoder.encode(acts, mode="solo", source="base").to_dense(), paired)
+
+
+def test_solo_takes_a_missing_source_of_another_width_to_be_its_mean(crosscoder, raw):
+    folded = crosscoder.fold()
+    imputed = torch.cat([crosscoder.mean[:5].expand(40, 5), raw[:, 5:]], dim=1)
+    assert torch.equal(folded.encode(raw, mode="solo").to_dense(), folded.encode(imputed).to_dense())
+
+
+def test_activations_of_another_width_are_refused_in_the_crosscoders_words(crosscoder):
+    with pytest.raises(UserError, match=r"expects \[base, chat\] of width 5, 7, not activations of width 9"):
+        crosscoder.encode(torch.zeros(2, 9))
+    with pytest.raises(UserError, match="solo activations of 'base' have width 5, not 6"):
+        crosscoder.encode(torch.zeros(2, 6), mode="solo", source="base")
+    with pytest.raises(UserError, match="no source 'it'"):
+        crosscoder.encode(torch.zeros(2, 12), mode="solo", source="it")
+
+
+@pytest.mark.parametrize("activation", [ReLU(), TopK(4)])
+def test_the_code_of_a_reading_carries_its_tokens(activation):
+    crosscoder = crosscoder_of(activation).eval()
+    tokens = Tokens(*(torch.arange(9) for _ in range(4)))
+    reading = Reading(random_acts(9, 12), tokens, [f"t{i}" for i in range(9)], crosscoder.sources)
+    code = crosscoder.encode(reading)
+    assert code.tokens is tokens
+    assert code.strings == reading.strings
+    torch.testing.assert_close(code.to_dense(), crosscoder.encode(reading.acts).to_dense())
+    assert crosscoder.encode(reading, mode="solo").tokens is tokens
+
+
+# --- views and units ---
+
+
+def test_views_share_memory_with_the_weights(crosscoder):
+    assert crosscoder.decoder("chat").shape == (24, 7)
+    with torch.no_grad():
+        crosscoder.decoder("chat")[3] = 8.0
+        crosscoder.encoder("base")[3] = 9.0
+    assert crosscoder.W_dec[3, 5:].eq(8).all()
+    assert crosscoder.W_enc[3, :5].eq(9).all()
+
+
+def test_the_selection_scale_is_the_sum_of_the_sources_norms(crosscoder):
+    base, chat = crosscoder.W_dec[:, :5].norm(dim=1), crosscoder.W_dec[:, 5:].norm(dim=1)
+    torch.testing.assert_close(crosscoder.decoder_norms(), torch.stack([base, chat]))
+    torch.testing.assert_close(crosscoder.selection_scale, base + chat)
+
+
+def test_norms_of_a_folded_crosscoder_are_in_training_units_by_default(crosscoder):
+    folded = crosscoder.fold()
+    torch.testing.assert_close(folded.decoder_norms(), crosscoder.decoder_norms())
+    torch.testing.assert_close(folded.selection_scale, crosscoder.selection_scale)
+    raw_units = crosscoder.decoder_norms() * torch.tensor([[0.5], [4.0]])
+    torch.testing.assert_close(folded.decoder_norms("raw"), raw_units)
+
+
+def test_folding_moves_the_units_into_the_weights(crosscoder, raw):
+    folded = crosscoder.fold()
+    assert not crosscoder.folded
+    assert folded.folded
+    before, after = crosscoder.encode(crosscoder.normalise(raw)), folded.encode(raw)
+    assert torch.equal(before.to_dense() > 0, after.to_dense() > 0)
+    torch.testing.assert_close(before.to_dense(), after.to_dense(), atol=1e-4, rtol=1e-4)
+    in_raw_units = crosscoder.decode(before) * crosscoder.scale + crosscoder.mean
+    torch.testing.assert_close(folded.decode(after), in_raw_units, atol=1e-4, rtol=1e-4)
+
+
+def test_folding_twice_is_folding_once(crosscoder):
+    folded = crosscoder.fold()
+    assert folded.fold() is folded
+
+
+# --- on disk ---
+
+
+def test_what_is_loaded_is_what_was_saved_bit_for_bit(crosscoder, raw, tmp_path):
+    crosscoder.provenance = {"heldout": "somewhere", "tokens_sha256": "ab"}
+    folder = crosscoder.save_pretrained(tmp_path / "crosscoder")
+    loaded, folded = Crosscoder.from_pretrained(folder), crosscoder.fold()
+    assert loaded.state_dict().keys() == folded.state_dict().keys()
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in folded.state_dict().items())
+    assert torch.equal(loaded.encode(raw).to_dense(), folded.encode(raw).to_dense())
+    assert loaded.sources == crosscoder.sources
+    assert loaded.provenance == crosscoder.provenance
+    assert not loaded.training
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crosscoder"]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_run_folder_stands_for_the_crosscoder_in_it(crosscoder, tmp_path):
+    crosscoder.save_pretrained(tmp_path / "crosscoder")
+    assert torch.equal(Crosscoder.from_pretrained(tmp_path).W_enc, crosscoder.fold().W_enc)
+
+
+def test_config_is_plain_json_with_the_scale_of_each_source(crosscoder, tmp_path):
+    config = json.loads((crosscoder.save_pretrained(tmp_path / "c") / "config.json").read_text())
+    assert config["scale"] == {"base": 0.5, "chat": 4.0}
+    assert config["activation"] == {"name": "jumprelu", "n_latents": 24}
+    assert config["n_latents"] == 24
+
+
+def test_saving_again_replaces(crosscoder, tmp_path):
+    crosscoder_of(TopK(2)).save_pretrained(tmp_path / "c")
+    crosscoder.save_pretrained(tmp_path / "c")
+    assert Crosscoder.from_pretrained(tmp_path / "c").sources == crosscoder.sources
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda config: config | {"format": 99}, "format 99; this version reads 1"),
+        (lambda config: config | {"n_latents": 25}, "is not a saved crosscoder"),
+        (lambda config: config | {"activation": {"name": "os"}}, "unknown activation 'os'"),
+        (lambda config: {"format": 1}, "is not a saved crosscoder"),
+    ],
+)
+def test_a_folder_that_is_no_crosscoder_says_why(crosscoder, tmp_path, spoil, message):
+    folder = crosscoder.save_pretrained(tmp_path / "c")
+    config = folder / "config.json"
+    config.write_text(json.dumps(spoil(json.loads(config.read_text()))))
+    with pytest.raises(UserError, match=message) as error:
+        Crosscoder.from_pretrained(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_weights_are_refused(crosscoder, tmp_path):
+    weights = crosscoder.save_pretrained(tmp_path / "c") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match="is not a saved crosscoder"):
+        Crosscoder.from_pretrained(tmp_path / "c")
+
+
+@pytest.mark.parametrize("path", ["nowhere", "no/such/folder", "."])
+def test_a_missing_crosscoder_is_named(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"no crosscoder at {path}"):
+        Crosscoder.from_pretrained(path)
+
+
+def test_a_hub_id_is_downloaded(crosscoder, tmp_path, monkeypatch):
+    crosscoder.save_pretrained(tmp_path / "snapshot")
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda repo, **_: asked.append(repo) or str(tmp_path / "snapshot")
+    )
+    assert Crosscoder.from_pretrained("someone/crosscoder").n_latents == 24
+    assert asked == ["someone/crosscoder"]
+
+
+def test_an_unreachable_hub_is_one_line():
+    with pytest.raises(UserError, match="someone/crosscoder") as error:
+        Crosscoder.from_pretrained("someone/crosscoder")
+    assert "\n" not in str(error.value)
+
+
+def test_push_to_hub_uploads_a_folder_that_loads(crosscoder, tmp_path, monkeypatch):
+    class StubHub:
+        def create_repo(self, repo: str, private: bool, exist_ok: bool) -> None:
+            assert (repo, private, exist_ok) == ("someone/crosscoder", True, True)
+            (tmp_path / "hub").mkdir()
+
+        def upload_folder(self, repo_id: str, folder_path: str | Path) -> str:
+            for file in Path(folder_path).iterdir():
+                (tmp_path / "hub" / file.name).write_bytes(file.read_bytes())
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", StubHub)
+    assert crosscoder.push_to_hub("someone/crosscoder") == "https://hub/someone/crosscoder"
+    assert torch.equal(Crosscoder.from_pretrained(tmp_path / "hub").W_dec, crosscoder.fold().W_dec)

@@ -1,0 +1,23 @@
+import json
+
+import pytest
+
+from crosscoder.runs import Run, write_json
+
+
+def test_everything_lies_where_the_design_says(tmp_path):
+    run = Run(tmp_path / "run")
+    run.write_metrics({"l0": 3.0})
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {"l0": 3.0}
+    assert (run.crosscoder, run.checkpoints, run.results) == tuple(
+        tmp_path / "run" / name for name in ("crosscoder", "checkpoints", "results")
+    )
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "meta.json"
+    write_json(path, {"complete": True})
+    with pytest.raises(TypeError):
+        write_json(path, {"complete": object()})
+    assert json.loads(path.read_text()) == {"complete": True}
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,208 @@
+"""The sparse arithmetic against loops over entries, dense matrices and sorted lists."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from crosscoder.errors import UserError
+from crosscoder.sparse import DenseCode, Index, SparseCode, index_of, select_batch_topk, select_topk
+from crosscoder.types import Tokens
+
+BATCH, N_LATENTS, WIDTH = 7, 11, 5
+
+
+@pytest.fixture
+def active() -> Tensor:
+    """A mask [batch, n_latents] with an empty row, an empty latent and a full row."""
+    mask = torch.rand(BATCH, N_LATENTS) < 0.3
+    mask[2] = True
+    mask[:, 4] = False
+    mask[3] = False
+    return mask
+
+
+@pytest.fixture
+def index(active: Tensor) -> Index:
+    return index_of(active)
+
+
+@pytest.fixture
+def values(index: Index) -> Tensor:
+    return torch.rand(len(index.rows), dtype=torch.float64) + 0.1
+
+
+def entries(index: Index) -> list[tuple[int, int, int]]:
+    """(entry, token, latent)."""
+    return list(zip(range(len(index.rows)), index.rows.tolist(), index.latents.tolist(), strict=True))
+
+
+def doubles(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_gather_sums_the_table_rows_of_each_token(index, values):
+    table, expected = doubles(N_LATENTS, WIDTH), torch.zeros(BATCH, WIDTH, dtype=torch.float64)
+    for entry, token, latent in entries(index):
+        expected[token] += values[entry] * table[latent]
+    torch.testing.assert_close(index.gather(values, table), expected)
+
+
+def test_scatter_sums_the_activations_of_each_latent(index, values):
+    acts, expected = doubles(BATCH, WIDTH), torch.zeros(N_LATENTS, WIDTH, dtype=torch.float64)
+    for entry, token, latent in entries(index):
+        expected[latent] += values[entry] * acts[token]
+    torch.testing.assert_close(index.scatter(values, acts), expected)
+
+
+def test_dots_are_the_entries_of_a_dense_product(index):
+    acts, table = doubles(BATCH, WIDTH), doubles(N_LATENTS, WIDTH)
+    expected = torch.stack([acts[token] @ table[latent] for _, token, latent in entries(index)])
+    torch.testing.assert_close(index.dots(acts, table), expected)
+
+
+def test_sum_by_latent_sums_over_tokens(index, values):
+    expected = torch.zeros(N_LATENTS, dtype=torch.float64)
+    for entry, _, latent in entries(index):
+        expected[latent] += values[entry]
+    torch.testing.assert_close(index.sum_by_latent(values), expected)
+
+
+def test_decode_and_its_gradients_are_those_of_a_dense_code(index, values, active):
+    W_dec, upstream = doubles(N_LATENTS, WIDTH), doubles(BATCH, WIDTH)
+    sparse_values, sparse_W = values.clone().requires_grad_(), W_dec.clone().requires_grad_()
+    recon = SparseCode(index, sparse_values).decode(sparse_W)
+    recon.backward(upstream)
+
+    f = torch.zeros(BATCH, N_LATENTS, dtype=torch.float64)
+    f[active] = values
+    f.requires_grad_()
+    dense_W = W_dec.clone().requires_grad_()
+    (f @ dense_W).backward(upstream)
+
+    torch.testing.assert_close(recon, f @ dense_W)
+    torch.testing.assert_close(sparse_values.grad, f.grad[active])
+    torch.testing.assert_close(sparse_W.grad, dense_W.grad)
+
+
+def test_encode_gradients_are_those_of_a_dense_product(index, active):
+    acts, W_enc, b_enc = doubles(BATCH, WIDTH), doubles(N_LATENTS, WIDTH), doubles(N_LATENTS)
+    upstream = doubles(len(index.rows))
+    sparse = [tensor.clone().requires_grad_() for tensor in (acts, W_enc, b_enc)]
+    pre = (acts @ W_enc.T + b_enc)[active]
+    SparseCode.encode(*sparse, index, pre).values.backward(upstream)
+
+    dense = [tensor.clone().requires_grad_() for tensor in (acts, W_enc, b_enc)]
+    (dense[0] @ dense[1].T + dense[2])[active].backward(upstream)
+    for ours, reference in zip(sparse, dense, strict=True):
+        torch.testing.assert_close(ours.grad, reference.grad)
+
+
+def test_both_kinds_of_code_answer_alike(index, values, active):
+    sparse = SparseCode(index, values)
+    dense = DenseCode(sparse.to_dense())
+    assert torch.equal(dense.f > 0, active)
+    weights, W_dec = doubles(N_LATENTS), doubles(N_LATENTS, WIDTH)
+    torch.testing.assert_close(sparse.weighted(weights), dense.weighted(weights))
+    torch.testing.assert_close(sparse.decode(W_dec), dense.decode(W_dec))
+    assert sparse.l0().tolist() == dense.l0().tolist() == active.sum(1).tolist()
+    assert sparse.counts().tolist() == dense.counts().tolist() == active.sum(0).tolist()
+    assert (len(sparse), sparse.n_latents) == (len(dense), dense.n_latents) == (BATCH, N_LATENTS)
+    assert torch.equal(dense.to_sparse().values, values)
+
+
+def test_weighted_and_to_dense_pass_gradients_on(index, values):
+    values.requires_grad_()
+    weights = doubles(N_LATENTS).requires_grad_()
+    code = SparseCode(index, values)
+    (code.weighted(weights).sum() + code.to_dense().sum()).backward()
+    torch.testing.assert_close(values.grad, weights.detach()[index.latents] + 1)
+    torch.testing.assert_close(weights.grad, index.sum_by_latent(values.detach()))
+
+
+def test_a_code_without_entries_decodes_to_zero():
+    code = SparseCode(index_of(torch.zeros(3, N_LATENTS, dtype=torch.bool)), torch.zeros(0))
+    W_dec = torch.randn(N_LATENTS, WIDTH, requires_grad=True)
+    recon = code.decode(W_dec)
+    recon.sum().backward()
+    assert torch.equal(recon, torch.zeros(3, WIDTH))
+    assert torch.equal(W_dec.grad, torch.zeros_like(W_dec))
+
+
+# --- selection ---
+
+# few distinct scores, so that ties are everywhere
+tied_scores = st.integers(1, 6).flatmap(
+    lambda width: st.lists(st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=6)
+)
+
+
+def kept(index: Index) -> list[tuple[int, int]]:
+    return list(zip(index.rows.tolist(), index.latents.tolist(), strict=True))
+
+
+def best(candidates: list[tuple[float, int, int]], k: int) -> list[tuple[int, int]]:
+    """The k largest positive of (score, row, latent), ties to the lower row and then the lower latent, in that order."""
+    ranked = sorted((-score, row, latent) for score, row, latent in candidates if score > 0)[:k]
+    return sorted((row, latent) for _, row, latent in ranked)
+
+
+def candidates(scores: Tensor) -> list[tuple[float, int, int]]:
+    return [(score, row, latent) for row, line in enumerate(scores.tolist()) for latent, score in enumerate(line)]
+
+
+@given(tied_scores, st.integers(1, 7))
+def test_topk_keeps_the_best_of_each_token(scores, k):
+    scores = torch.tensor(scores, dtype=torch.float32)
+    by_row = [best([c for c in candidates(scores) if c[1] == row], k) for row in range(len(scores))]
+    assert kept(select_topk(scores, k)) == sum(by_row, [])
+
+
+@given(tied_scores, st.integers(1, 7))
+def test_batch_topk_keeps_the_best_of_the_batch(scores, k):
+    scores = torch.tensor(scores, dtype=torch.float32)
+    assert kept(select_batch_topk(scores, k)) == best(candidates(scores), k * len(scores))
+
+
+@pytest.mark.parametrize("loud", ["the rows the guess looks at", "the rows it does not look at"])
+def test_batch_topk_is_exact_however_wrong_its_guess(loud):
+    scores = torch.rand(300, 20)
+    looked_at = torch.zeros(300, dtype=torch.bool)
+    looked_at[:: 300 // 64] = True
+    scores[looked_at if loud == "the rows the guess looks at" else ~looked_at] += 10
+    assert kept(select_batch_topk(scores, 6)) == best(candidates(scores), 6 * 300)
+
+
+def test_index_is_sorted_by_row_then_latent():
+    index = select_topk(torch.rand(20, 30), 5)
+    assert kept(index) == sorted(kept(index))
+
+
+# --- on disk ---
+
+
+def tokens_of(batch: int) -> Tokens:
+    return Tokens(*(torch.randint(0, 100, (batch,)) for _ in range(4)))
+
+
+def test_a_saved_code_comes_back_with_its_tokens(index, values, tmp_path):
+    code = SparseCode(index, values.float()).with_tokens(tokens_of(BATCH), [f"▁t{i}" for i in range(BATCH)])
+    code.save(tmp_path / "code.safetensors")
+    back = SparseCode.load(tmp_path / "code.safetensors")
+    assert torch.equal(back.values, code.values)
+    assert kept(back.index) == kept(index)
+    assert (len(back), back.n_latents, back.strings) == (BATCH, N_LATENTS, code.strings)
+    assert all(torch.equal(column, code.tokens.tensors()[name]) for name, column in back.tokens.tensors().items())
+
+
+def test_a_code_without_tokens_comes_back_without(index, values, tmp_path):
+    SparseCode(index, values).save(tmp_path / "code.safetensors")
+    back = SparseCode.load(tmp_path / "code.safetensors")
+    assert back.tokens is None
+    assert back.strings is None
+
+
+def test_a_missing_code_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no code at .*nowhere"):
+        SparseCode.load(tmp_path / "nowhere.safetensors")
