@@ -1,10 +1,13 @@
 """Evaluate a saved crosscoder: reads its folder, its held-out activations and, where asked, the language models."""
 
+import os
 from pathlib import Path
 
 import hydra
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from crosscoder.data import Store
 from crosscoder.errors import UserError, one_line
@@ -14,9 +17,12 @@ from crosscoder.model import Crosscoder
 from crosscoder.report.tables import console, show_result
 from crosscoder.runs import Run
 
+os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them
 
+
+@one_line(HydraException, OmegaConfBaseException)
 @hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
-@one_line
+@one_line()
 def main(cfg: DictConfig) -> None:
     """Load, evaluate, print, write results/."""
     OmegaConf.set_readonly(cfg, True)

@@ -1,11 +1,14 @@
 """Train a crosscoder on a pair of language models: harvest (or reuse), train, evaluate, write the run folder."""
 
+import os
 import time
 
 import hydra
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from crosscoder.data import Mixing
 from crosscoder.errors import one_line
@@ -23,11 +26,13 @@ def wandb_offline() -> bool:
     return not wandb.login(prompt=False)
 
 
+os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
 
 
+@one_line(HydraException, OmegaConfBaseException)
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
-@one_line
+@one_line()
 def main(cfg: DictConfig) -> None:
     """Harvest, train, evaluate, write the run folder."""
     run, start = Run(cfg.run), time.perf_counter()
@@ -49,7 +54,9 @@ def main(cfg: DictConfig) -> None:
     crosscoder.set_units(*instantiate(cfg.scale).fit(splits.train, splits.sources))
     losses = {name: instantiate(term) for name, term in cfg.loss.items()}
     n_steps = max(1, cfg.train_tokens // cfg.batch_size)
-    module = CrosscoderModule(crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after)
+    module = CrosscoderModule(
+        crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after
+    )
     batches = ActsModule(Mixing(splits.train, splits.sources, list(cfg.exclude)), cfg.batch_size, cfg.seed)
     figures = fit(module, batches, instantiate(cfg.trainer), instantiate(cfg.logger), run.checkpoints)
     crosscoder.provenance = splits.provenance()

@@ -66,6 +66,8 @@ class Crosscoder(nn.Module):
         gemm_dtype: str = "bfloat16",
     ) -> None:
         super().__init__()
+        if not isinstance(n_latents, int) or n_latents < 1:
+            raise UserError(f"n_latents is a whole number from 1, not {n_latents!r}")
         self.sources, self.n_latents, self.activation = sources, n_latents, activation
         self.gemm_dtype = getattr(torch, gemm_dtype)
         W_enc, W_dec = init(sources, n_latents, torch.Generator().manual_seed(seed))

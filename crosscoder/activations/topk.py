@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from crosscoder.activations.base import Activation, scores
+from crosscoder.errors import UserError
 from crosscoder.sparse import Index, select_topk
 from crosscoder.types import Dense, PerLatent
 
@@ -22,6 +23,8 @@ class TopK(Activation):
 
     def __init__(self, k: int, k_initial: int | None = None, anneal: float = 0.0) -> None:
         super().__init__()
+        if not isinstance(k, int) or k < 1:
+            raise UserError(f"k is a whole number from 1, not {k!r}")
         self.k, self.k_initial, self.anneal = k, k_initial or k, anneal
         self.register_buffer("fraction_left", torch.tensor(0.0))
 

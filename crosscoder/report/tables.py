@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from crosscoder.evals import Result
 
@@ -16,9 +17,9 @@ def show(title: str, rows: Iterable[Mapping[str, Any]], caption: str | None = No
     rows = list(rows)
     table = Table(title=title, title_style="bold", title_justify="left", caption=caption, caption_justify="left")
     for number, column in enumerate(rows[0] if rows else []):
-        table.add_column(str(column), justify="left" if number == 0 else "right")
+        table.add_column(str(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(figure(value) for value in row.values()))
+        table.add_row(*(Text(figure(value)) for value in row.values()))
     console.print(table)
 
 
@@ -58,5 +59,5 @@ def show_pairs(title: str, pairs: Sequence[tuple[str, Any]]) -> None:
     table.add_column(justify="left")
     table.add_column(justify="left", overflow="fold")
     for name, value in pairs:
-        table.add_row(name, figure(value))
+        table.add_row(Text(name), Text(figure(value)))
     console.print(table)
