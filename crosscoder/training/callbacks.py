@@ -85,7 +85,7 @@ class LastCheckpoint(Callback):
 
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, stop) for number in self.SIGNALS}
-        self._written = time.monotonic()
+        self._written = time.monotonic() - self.every  # so that there is a good checkpoint from the first step on
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -127,5 +127,6 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 against newer torch
     warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
     torch.set_float32_matmul_precision("high")

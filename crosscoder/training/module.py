@@ -59,9 +59,7 @@ class CrosscoderModule(L.LightningModule):
         loss, parts = total(self.losses, given)
         if not loss.isfinite():
             what = "activations" if not acts.isfinite().all() else "loss"
-            raise UserError(
-                f"NaN or infinity in the {what} at step {self.global_step}; the last good checkpoint is kept"
-            )
+            raise UserError(f"NaN or infinity in the {what} at step {self.global_step}; last.ckpt is from before")
         if self._logs_now():
             self._log(loss, parts, given)
         return loss
