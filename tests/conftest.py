@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -60,3 +61,11 @@ def planted() -> Planted:
 def planted_splits(planted: Planted, cache: Path, tiny_pair: Pair) -> Splits:
     """Its stores: 4,000 tokens to train on, 1,000 held out."""
     return planted.stores(tiny_pair, [], None, Harvest(cache / "planted"), 4000, 1000)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without type checks, as for a user: what they would refuse first must get the error that the user gets."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
