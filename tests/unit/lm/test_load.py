@@ -1,0 +1,135 @@
+"""Loading from folders: a tiny model saved to disk stands for real weights."""
+
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import peft
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
+
+from crosscoder.errors import UserError
+from crosscoder.lm import LM, TinyLM
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A model folder."""
+    folder, tiny = tmp_path_factory.mktemp("model"), TinyLM(seed=3)
+    tiny.load().save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(weights, tmp_path_factory) -> Path:
+    """A LoRA adapter of rank 2 on one projection, with random weights and a chat template of its own."""
+    folder = tmp_path_factory.mktemp("adapter")
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(TinyLM(seed=3).load(), config).save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}mine")
+    return folder
+
+
+def test_a_folder_is_loaded_as_it_was_saved(weights):
+    model, saved = LM(str(weights)).load(torch.float32), TinyLM(seed=3).load()
+    assert all(torch.equal(w, saved.state_dict()[name]) for name, w in model.state_dict().items())
+    assert not model.training
+    assert not any(weight.requires_grad for weight in model.parameters())
+    assert next(LM(str(weights)).load().parameters()).dtype == torch.bfloat16
+
+
+def test_an_adapter_is_merged(weights, adapter):
+    merged, plain = LM(str(weights), str(adapter)).load(torch.float32), TinyLM(seed=3).load()
+    lora = load_file(adapter / "adapter_model.safetensors")
+    part = "model.layers.1.self_attn.q_proj"
+    A, B = (lora[f"base_model.model.{part}.lora_{side}.weight"] for side in "AB")
+    expected = plain.get_submodule(part).weight + 6 / 2 * B @ A
+    torch.testing.assert_close(merged.get_submodule(part).weight, expected)
+    other = "model.layers.1.self_attn.k_proj"
+    assert torch.equal(merged.get_submodule(other).weight, plain.get_submodule(other).weight)
+
+
+def test_an_adapter_brings_its_chat_template(weights, adapter):
+    assert LM(str(weights), str(adapter)).tokenizer().chat_template == "{{ bos_token }}mine"
+    assert "start_of_turn" in LM(str(weights)).tokenizer().chat_template
+
+
+def test_a_skeleton_has_widths_but_no_weights(weights):
+    skeleton = LM(str(weights)).skeleton()
+    assert skeleton.config.hidden_size == 32
+    assert all(weight.device.type == "meta" for weight in skeleton.parameters())
+
+
+def test_the_fingerprint_is_of_the_content(weights, adapter, tmp_path):
+    copy = shutil.copytree(weights, tmp_path / "copy")
+    assert LM(str(copy)).fingerprint() == LM(str(weights)).fingerprint()
+    assert LM(str(weights), str(adapter)).fingerprint() != LM(str(weights)).fingerprint()
+    changed = shutil.copytree(weights, tmp_path / "changed")
+    tensors = load_file(changed / "model.safetensors")
+    tensors["model.norm.weight"][0] += 1
+    save_file(tensors, changed / "model.safetensors", {"format": "pt"})
+    assert LM(str(changed)).fingerprint() != LM(str(weights)).fingerprint()
+
+
+def test_spec_is_what_it_was_made_from(weights):
+    assert LM(str(weights)).spec() == {"weights": str(weights)}
+    assert LM("a/b", "c/d").spec() == {"weights": "a/b", "adapter": "c/d"}
+
+
+# --- what goes wrong ---
+
+
+def refused(lm: LM, match: str) -> None:
+    """Whatever is asked of it, it ends in one line that says what is wrong."""
+    for ask in (lm.load, lm.skeleton, lm.tokenizer, lm.fingerprint):
+        with pytest.raises(UserError, match=match) as error:
+            ask()
+        assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_is_named():
+    refused(LM("./no/such/model"), r"no model at '\./no/such/model'")
+    refused(LM("gemma"), "no model at 'gemma': no such folder, and not a hub id")
+    refused(LM("pinned:gemma-4"), "no pinned model 'gemma-4'; there is gemma-3-270m")
+
+
+def test_an_unreachable_hub_is_named():
+    refused(LM("google/gemma-2-2b"), "cannot get 'google/gemma-2-2b': .* the hub is out of reach")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(GatedRepoError, "'a/b' is gated: accept its terms"), (RepositoryNotFoundError, "no model 'a/b'")],
+)
+def test_what_the_hub_refuses_is_named(monkeypatch, error, message):
+    def refuse(*_, **__):
+        raise error.__new__(error)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    refused(LM("a/b"), message)
+
+
+def test_an_empty_folder_is_no_model(tmp_path):
+    for ask in (LM(str(tmp_path)).load, LM(str(tmp_path)).skeleton, LM(str(tmp_path)).tokenizer):
+        with pytest.raises(UserError, match=str(tmp_path)) as error:
+            ask()
+        assert "\n" not in str(error.value)
+
+
+def test_pickled_weights_are_not_loaded(weights, tmp_path):
+    folder = shutil.copytree(weights, tmp_path / "pickled")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=f"cannot load '{folder}'"):
+        LM(str(folder)).load()
+
+
+def test_an_adapter_for_another_model_is_refused(weights, tmp_path):
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(TinyLM(seed=0, d_model=64).load(), config).save_pretrained(tmp_path / "wide")
+    with pytest.raises(UserError, match="adapter '.*wide' does not fit") as error:
+        LM(str(weights), str(tmp_path / "wide")).load()
+    assert "\n" not in str(error.value)

@@ -1,0 +1,27 @@
+import torch
+
+from crosscoder.lm import TinyLM
+
+
+def test_the_seed_decides_the_weights():
+    first, again, other = (TinyLM(seed).load().state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+    assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+def test_drift_moves_every_weight_by_so_much_of_its_size():
+    name = "model.layers.0.mlp.up_proj.weight"
+    base, chat = (TinyLM(0, drift).load().state_dict()[name] for drift in (0.0, 0.2))
+    torch.testing.assert_close((chat - base).std(), 0.2 * base.std(), rtol=0.1, atol=0)
+
+
+def test_building_one_does_not_touch_the_random_numbers_of_others():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    TinyLM(seed=5, drift=0.1).load()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_fingerprint_tells_siblings_apart():
+    assert len({TinyLM(*spec).fingerprint() for spec in ((0,), (1,), (0, 0.2), (0, 0.0, 64))}) == 4
