@@ -58,11 +58,12 @@ def pack(
     n_sequences = -(-n_tokens // seq_len)
     rows: list[tuple[int, int, int, int]] = []  # id, position, document, kind
     for number, (ids, kinds) in enumerate(_mixed(tokenizer, corpora, shares, split, n_tokens)):
-        bos, start = (ids[0], kinds[0]), 1
+        bos = [(ids[0], kinds[0])] if ids[0] == tokenizer.bos_token_id else []  # not all tokenizers have one
+        start = len(bos)
         while start < len(ids):
-            piece = seq_len - len(rows) % seq_len - 1
+            piece = seq_len - len(rows) % seq_len - len(bos)
             body = zip(ids[start : start + piece], kinds[start : start + piece], strict=True)
-            rows += [(token, position, number, kind) for position, (token, kind) in enumerate([bos, *body])]
+            rows += [(token, position, number, kind) for position, (token, kind) in enumerate([*bos, *body])]
             start += piece
         if len(rows) >= n_sequences * seq_len:
             columns = torch.tensor(rows[: n_sequences * seq_len]).T.contiguous()
