@@ -154,7 +154,10 @@ class Store:
                 os.link(other.folder / shard_name(shard, name), aside)
             except OSError:
                 shutil.copyfile(other.folder / shard_name(shard, name), aside)
-            self._enter(shard, column, aside, other._checksums(name)[shard])
+            if (checksum := other._checksums(name)[shard]) == sha256(aside):
+                self._enter(shard, column, aside, checksum)
+            else:
+                aside.unlink()  # damaged over there
 
     def note(self, **entries: Any) -> None:
         """Add entries to meta.json."""
