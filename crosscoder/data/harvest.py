@@ -93,7 +93,7 @@ class Harvest:
         )
         for shard in store:
             if not store.has(shard, "tokens"):
-                start = shard * per_shard
+                start = shard * store.counts[0]  # a store begun with other settings keeps its shards
                 store.write(shard, "tokens", token_set.tokens[start : start + store.counts[shard]].tensors())
         for other in _siblings(folder):
             for source in sources:
