@@ -1,11 +1,15 @@
-"""Small crosscoders to test with. Nothing in them is symmetric, so that a mixed-up axis or source shows."""
+"""Small crosscoders and stores to test with. Nothing in them is symmetric, so that a mixed-up axis or source shows."""
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from crosscoder.activations import Activation
+from crosscoder.data import Store
 from crosscoder.model import Crosscoder
 from crosscoder.sources import Source, Sources
+from crosscoder.types import Kind, Tokens
 
 
 def sources_of(*widths: int) -> Sources:
@@ -30,3 +34,17 @@ def crosscoder_of(
 def random_acts(batch: int, width: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     """Activations [batch, width] of unit variance."""
     return torch.randn(batch, width, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def store_of(folder: Path, streams: dict[str, Tensor], counts: list[int], kind: Tensor | None = None) -> Store:
+    """A complete store of these activations, by source, cut into shards of these sizes; `ids` number the rows."""
+    n, entries = sum(counts), {name: {"width": x.shape[1], "lm": name, "hookpoint": ""} for name, x in streams.items()}
+    meta = {"sources": entries, "contrast": None, "dtype": "float32", "counts": counts, "seq_len": 1}
+    store = Store.create(folder, meta | {"tokens_sha256": "of nothing"})
+    rows = torch.arange(n)
+    tokens = Tokens(rows, torch.zeros_like(rows), rows, torch.full((n,), Kind.PLAIN) if kind is None else kind)
+    for shard, part in enumerate(rows.split(counts)):
+        store.write(shard, "tokens", tokens[part].tensors())
+        for name, acts in streams.items():
+            store.write(shard, name, {"acts": acts[part]})
+    return store

@@ -5,10 +5,14 @@ import pytest
 from crosscoder.errors import UserError, one_line
 
 
+class Expected(Exception):
+    """An error of a library whose message users understand."""
+
+
 def outcome_of(error: BaseException, capsys: pytest.CaptureFixture) -> tuple[int, str]:
     """Exit code and what stands on stderr when an entry point ends like this."""
 
-    @one_line
+    @one_line(Expected)
     def main() -> None:
         raise error
 
@@ -17,9 +21,30 @@ def outcome_of(error: BaseException, capsys: pytest.CaptureFixture) -> tuple[int
     return exit.value.code, capsys.readouterr().err.strip()
 
 
+def caused_by(cause: Exception) -> Exception:
+    """An error that another library raised because of this one."""
+    try:
+        try:
+            raise cause
+        except type(cause) as error:
+            raise RuntimeError("Error in call to target\nfull_key: scale") from error
+    except RuntimeError as wrapped:
+        return wrapped
+
+
 def test_a_users_error_is_one_line_and_exit_code_1(capsys):
     long = "no crosscoder at [red]runs/1[/red]: " + "x" * 300
     assert outcome_of(UserError(long), capsys) == (1, f"error: {long}")
+
+
+def test_a_users_error_inside_another_is_what_is_shown(capsys):
+    assert outcome_of(caused_by(UserError("scale by rms, not 'max'")), capsys) == (1, "error: scale by rms, not 'max'")
+
+
+def test_an_expected_error_becomes_one_line_without_the_search_path(capsys):
+    error = Expected("Could not find 'data/moon'\n\nAvailable options in 'data':\n\tfiles\nConfig search path:\n\tconf")
+    expected = "error: Could not find 'data/moon' Available options in 'data': files"
+    assert outcome_of(error, capsys) == (1, expected)
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(capsys):
@@ -35,9 +60,9 @@ def test_ctrl_c_says_that_work_is_kept(capsys):
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("bug", [ValueError("a bug"), OSError(errno.ENOENT, "not there")])
+@pytest.mark.parametrize("bug", [ValueError("a bug"), OSError(errno.ENOENT, "not there"), caused_by(KeyError("x"))])
 def test_a_bug_keeps_its_traceback(bug):
-    @one_line
+    @one_line(Expected)
     def main() -> None:
         raise bug
 
@@ -46,4 +71,4 @@ def test_a_bug_keeps_its_traceback(bug):
 
 
 def test_what_main_returns_is_returned():
-    assert one_line(lambda: 5)() == 5
+    assert one_line()(lambda: 5)() == 5

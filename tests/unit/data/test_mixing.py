@@ -1,0 +1,112 @@
+"""Each eligible token exactly once per epoch, in batches of the size asked for, in another order every time."""
+
+import pytest
+import torch
+
+from crosscoder.data import Mixing, Store
+from crosscoder.errors import UserError
+from crosscoder.types import Kind
+from tests.small import sources_of, store_of
+
+COUNTS = [40, 40, 40, 40, 13]
+N = sum(COUNTS)
+SOURCES = sources_of(1, 2)
+
+
+@pytest.fixture
+def kind() -> torch.Tensor:
+    """All four kinds in turn; the whole third shard is special."""
+    kind = torch.arange(N) % 4
+    kind[80:120] = Kind.SPECIAL
+    return kind
+
+
+@pytest.fixture
+def store(tmp_path, kind) -> Store:
+    """Activations that say which row they are: base holds the row, chat its negative twice."""
+    row = torch.arange(N, dtype=torch.float32)[:, None]
+    return store_of(tmp_path / "store", {"base": row, "chat": -row.expand(N, 2)}, COUNTS, kind)
+
+
+def an_epoch(mixing: Mixing, batch_size: int, seed: int = 0) -> list[torch.Tensor]:
+    return list(mixing.epoch(batch_size, torch.Generator().manual_seed(seed)))
+
+
+def rows_of(batches: list[torch.Tensor]) -> list[int]:
+    """Which rows were seen, checking that each came whole."""
+    acts = torch.cat(batches)
+    assert torch.equal(acts[:, 1], -acts[:, 0])
+    assert torch.equal(acts[:, 2], -acts[:, 0])
+    return acts[:, 0].int().tolist()
+
+
+@pytest.mark.parametrize("buffer", [1, 50, 90, 10_000])
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 91])
+def test_each_eligible_token_once_per_epoch(store, kind, buffer, batch_size):
+    mixing = Mixing(store, SOURCES, ["special"], buffer)
+    eligible = {row for row in range(N) if kind[row] != Kind.SPECIAL}
+    assert len(mixing) == len(eligible)
+    for seed in range(5):
+        batches = an_epoch(mixing, batch_size, seed)
+        rows = rows_of(batches)
+        assert {len(batch) for batch in batches} == {batch_size}
+        assert len(rows) == len(set(rows)) == len(eligible) - len(eligible) % batch_size
+        assert set(rows) <= eligible
+
+
+@pytest.mark.parametrize("buffer", [50, 10_000])
+def test_every_epoch_has_its_own_order_and_a_seed_repeats_it(store, buffer):
+    mixing = Mixing(store, SOURCES, buffer_tokens=buffer)
+    first, again, other = (rows_of(an_epoch(mixing, 10, seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert first != sorted(first)
+
+
+def test_shuffling_reaches_across_the_shards_of_a_buffer(store):
+    first_batch = rows_of(an_epoch(Mixing(store, SOURCES, []), 40)[:1])
+    assert len({row // 40 for row in first_batch}) == len(COUNTS)
+
+
+def test_memory_is_bounded_by_the_buffer(store, monkeypatch):
+    held: list[int] = []
+    read = Mixing._read
+
+    def counted(mixing: Mixing, group: list[int]) -> torch.Tensor:
+        held.append(sum(COUNTS[shard] for shard in group))
+        return read(mixing, group)
+
+    monkeypatch.setattr(Mixing, "_read", counted)
+    rows_of(an_epoch(Mixing(store, SOURCES, [], buffer_tokens=90), 10))
+    assert max(held) <= 90
+    assert sum(held) == N
+
+
+def test_a_store_smaller_than_the_buffer_is_read_once(store, monkeypatch):
+    mixing, reads = Mixing(store, SOURCES), []
+    monkeypatch.setattr(Store, "acts", lambda *_: reads.append(1))
+    mixing._held = ([0, 1, 2, 3, 4], torch.zeros(100, 3))
+    an_epoch(mixing, 10)
+    assert not reads
+
+
+@pytest.mark.parametrize(
+    ("exclude", "kinds"), [([], {0, 1, 2, 3}), (["special"], {0, 1, 2}), (["chat", "template"], {0, 3})]
+)
+def test_kinds_are_excluded_by_name(store, kind, exclude, kinds):
+    mixing = Mixing(store, SOURCES, exclude)
+    assert {int(kind[row]) for row in rows_of(an_epoch(mixing, 1))} == kinds
+
+
+def test_sequential_is_the_stores_order_to_the_last_token(store, kind):
+    batches = list(Mixing(store, SOURCES).sequential(16))
+    assert rows_of(batches) == [row for row in range(N) if kind[row] != Kind.SPECIAL]
+
+
+def test_sources_come_in_the_order_asked_for(store):
+    batch = next(Mixing(store, SOURCES.subset(["chat", "base"]), []).sequential(3))
+    assert batch.tolist() == [[0, 0, 0], [-1, -1, 1], [-2, -2, 2]]
+
+
+def test_sources_the_store_does_not_hold_are_refused(store):
+    with pytest.raises(UserError, match=r"store has sources \[base, chat\] of width 1, 2"):
+        Mixing(store, sources_of(2, 1))
