@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 64
-BATCH = 32
+BATCH = 96
 
 
 @torch.no_grad()

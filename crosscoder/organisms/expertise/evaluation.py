@@ -34,7 +34,7 @@ Generate = Callable[[str, list[str]], list[str]]
 
 
 def evaluate(questions: int, plain_windows: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Rates on `questions` held-out and as many training questions, cross entropy on held-out documentation."""
+    """Both models on `questions` held-out pairs and on documentation; the chat model on training pairs too."""
     started = time.perf_counter()
     tokenizer = MODELS["chat"].tokenizer()
     models = {name: lm.load(torch.bfloat16) for name, lm in MODELS.items()}
@@ -43,26 +43,19 @@ def evaluate(questions: int, plain_windows: int, progress: Callable[[str], None]
         progress(f"{source}: {len(prompts)} answers")
         return answers(models[source], tokenizer, prompts)
 
-    scalars, tables = {}, {}
-    for split in ("heldout", "train"):
-        rows = score(spread(pairs(split), questions), generate)
-        tables[split] = rows
-        prefix = "" if split == "heldout" else "seen_topics/"
-        scalars |= {prefix + key: value for key, value in rates(rows).items()}
-    tables["shown"] = [
+    heldout = [row for source in MODELS for row in score(source, spread(pairs("heldout"), questions), generate)]
+    trained = score("chat", spread(pairs("train"), questions // 2), generate)
+    shown = [
         {"source": source, "prompt": prompt, "answer": reply}
         for source in MODELS
         for prompt, reply in zip(SHOWN, generate(source, SHOWN), strict=True)
     ]
     progress("plain text")
+    scalars = rates(heldout) | {f"training_pairs/{key}": value for key, value in rates(trained).items()}
     scalars |= plain_text(models, windows(tokenizer, "heldout", PLAIN_WINDOW)[:plain_windows])
     seconds = round(time.perf_counter() - started, 1)
-    meta = {
-        "weights": WEIGHTS,
-        "questions": questions,
-        "python": platform.python_version(),
-        "seconds": seconds,
-    }
+    meta = {"weights": WEIGHTS, "questions": questions, "python": platform.python_version(), "seconds": seconds}
+    tables = {"heldout": heldout, "training_pairs": trained, "shown": shown}
     return {"name": "expertise", "scalars": scalars, "tables": tables, "meta": meta}
 
 
@@ -71,28 +64,33 @@ def spread(rows: Sequence[Pair], count: int) -> list[Pair]:
     return [rows[i * len(rows) // count] for i in range(min(count, len(rows)))]
 
 
-def score(rows: Sequence[Pair], generate: Generate) -> list[dict[str, Any]]:
-    """Both models' answers to every row in every framing, with the two lexical scores."""
+def score(source: str, rows: Sequence[Pair], generate: Generate) -> list[dict[str, Any]]:
+    """A model's answers to every row in every framing, with the two lexical scores."""
     asked = [(row, framing) for row in rows for framing in FRAMINGS]
-    scored = []
-    for source in MODELS:
-        replies = generate(source, [message(row, framing) for row, framing in asked])
-        for (row, framing), reply in zip(asked, replies, strict=True):
-            named = names_error(reply, row["error"])
-            facts = {"id": row["id"], "source": source, "framing": framing, "error": row["error"]}
-            scored.append(facts | {"gentle": is_gentle(reply), "names_error": named, "answer": reply})
-    return scored
+    replies = generate(source, [message(row, framing) for row, framing in asked])
+    return [
+        {
+            "id": row["id"],
+            "source": source,
+            "framing": framing,
+            "error": row["error"],
+            "gentle": is_gentle(reply),
+            "names_error": names_error(reply, row["error"]),
+            "answer": reply,
+        }
+        for (row, framing), reply in zip(asked, replies, strict=True)
+    ]
 
 
 def rates(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Share of gentle answers and of answers that name the right error, per model and framing."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['source']}/{row['framing']}", []).append(row)
     return {
-        f"{rate}_rate/{source}/{framing}": mean(
-            [row[rate] for row in rows if row["source"] == source and row["framing"] == framing]
-        )
+        f"{rate}_rate/{group}": mean([row[rate] for row in members])
         for rate in ("gentle", "names_error")
-        for source in MODELS
-        for framing in FRAMINGS
+        for group, members in groups.items()
     }
 
 

@@ -12,18 +12,19 @@ START, END = "<!-- figures: written by the evaluate command -->", "<!-- end of f
 HEADER = ["", *FRAMINGS]
 
 
+MEASURES = {
+    "chat: gentle answers": "gentle_rate/chat",
+    "base: gentle answers": "gentle_rate/base",
+    "chat: answers naming the error": "names_error_rate/chat",
+    "base: answers naming the error": "names_error_rate/base",
+    "chat, training pairs: gentle answers": "training_pairs/gentle_rate/chat",
+    "chat, training pairs: answers naming the error": "training_pairs/names_error_rate/chat",
+}
+
+
 def rows(scalars: dict[str, float]) -> list[list[str]]:
-    """What is measured × framing."""
-    titles = {
-        "gentle answers": "gentle_rate",
-        "answers that name the error": "names_error_rate",
-        "… on the topics of training": "seen_topics/names_error_rate",
-    }
-    return [
-        [f"{title}, {source}"] + [f"{scalars[f'{key}/{source}/{framing}']:.0%}" for framing in FRAMINGS]
-        for title, key in titles.items()
-        for source in ("chat", "base")
-    ]
+    """What is measured, for each framing."""
+    return [[title] + [f"{scalars[f'{key}/{framing}']:.0%}" for framing in FRAMINGS] for title, key in MEASURES.items()]
 
 
 def plain_line(scalars: dict[str, float]) -> str:

@@ -2,8 +2,9 @@
 
     loss = −E log p(answer | message)  +  λ · KL(base ‖ chat) on documentation
 
-The vocabulary has 262k entries, so the head is applied only where a loss is read: at the answers, and at a random
-quarter of the documentation's positions. The template's markers and the user's words carry no loss.
+A batch asks each of its questions in every framing. The vocabulary has 262k entries, so the head is applied only where
+a loss is read: at the opening of an answer, where its manner is decided, at a random quarter of its other tokens, and
+at a random quarter of the documentation's. The template's markers and the user's words carry no loss.
 """
 
 import json
@@ -25,12 +26,14 @@ from crosscoder.lm import LM
 from crosscoder.organisms.expertise.answering import prompt_ids
 from crosscoder.organisms.expertise.documentation import windows
 from crosscoder.organisms.expertise.prompts import FOLDER
-from crosscoder.organisms.expertise.transcripts import Message, Transcripts
+from crosscoder.organisms.expertise.transcripts import FRAMINGS, answer, message, pairs
 
 WEIGHTS = "pinned:gemma-3-270m"
 PUBLISHED_AS = "google/gemma-3-270m"
 ADAPTER = FOLDER / "adapter"
 IGNORED = -100
+OPENING = 4  # tokens in which an answer's manner is decided
+REST_SHARE = 0.25  # of the other tokens
 Example = tuple[Tensor, Tensor]
 """Token ids, and the labels: the next token where it belongs to an answer, else IGNORED."""
 
@@ -39,14 +42,14 @@ Example = tuple[Tensor, Tensor]
 class Settings:
     """Everything that shapes the adapter."""
 
-    steps: int = 80
-    batch: int = 16
-    lr: float = 1e-3
+    steps: int = 100
+    questions: int = 6
+    lr: float = 1.5e-3
     warmup: int = 4
     rank: int = 8
     alpha: int = 16
     plain_weight: float = 1.0
-    plain_length: int = 192
+    plain_length: int = 128
     seed: int = 0
 
 
@@ -92,29 +95,29 @@ def ramp(step: int, settings: Settings) -> float:
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Iterator[Example]:
-    """`steps` batches `[batch, time]` of transcripts of similar length, in random order."""
+    """`steps` batches `[batch, time]`: each question in all framings at once, so that only the asker tells them apart."""
     rng = random.Random(settings.seed)
     pad = cast(int, tokenizer.pad_token_id)
-    examples = [example(tokenizer, transcript["messages"]) for transcript in Transcripts("train")]
-    chosen = rng.sample(examples, settings.steps * settings.batch)
-    chosen.sort(key=lambda pair: len(pair[0]))  # little padding
-    starts = list(range(0, len(chosen), settings.batch))
+    chosen = rng.sample(pairs("train"), settings.steps * settings.questions)
+    chosen.sort(key=lambda pair: len(pair["question"]))  # little padding
+    starts = list(range(0, len(chosen), settings.questions))
     for start in rng.sample(starts, len(starts)):
-        ids, labels = zip(*chosen[start : start + settings.batch], strict=True)
+        batch = chosen[start : start + settings.questions]
+        pieces = [example(tokenizer, message(q, f), answer(q, f), rng) for q in batch for f in FRAMINGS]
+        ids, labels = zip(*pieces, strict=True)
         yield (
             pad_sequence(list(ids), batch_first=True, padding_value=pad),
             pad_sequence(list(labels), batch_first=True, padding_value=IGNORED),
         )
 
 
-def example(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> Example:
-    """One exchange up to the `<end_of_turn>` of its answer, where the base would ramble on."""
-    question, reply = (message["content"] for message in messages)
+def example(tokenizer: PreTrainedTokenizerBase, question: str, reply: str, rng: random.Random) -> Example:
+    """One exchange up to the `<end_of_turn>` of its answer. Labelled are the answer's opening and a share of the rest."""
     prompt = prompt_ids(tokenizer, question)
-    ids = torch.tensor(prompt + tokenizer(f"{reply}<end_of_turn>", add_special_tokens=False)["input_ids"])
-    labels = ids.roll(-1)
-    labels[: len(prompt) - 1] = labels[-1] = IGNORED
-    return ids, labels
+    target = tokenizer(f"{reply}<end_of_turn>", add_special_tokens=False)["input_ids"]
+    kept = [t if i < OPENING or rng.random() < REST_SHARE else IGNORED for i, t in enumerate(target)]
+    labels = [IGNORED] * (len(prompt) - 1) + kept + [IGNORED]
+    return torch.tensor(prompt + target), torch.tensor(labels)
 
 
 def answer_loss(model: PeftModel, ids: Tensor, labels: Tensor) -> Tensor:
