@@ -93,10 +93,12 @@ class LastCheckpoint(Callback):
         if time.monotonic() - self._written > self.every:
             self._save(trainer)
 
+    # handlers are given back before Lightning gives back its own, which it put in place before ours
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._save(trainer)
+        self._restore()
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._restore()
 
     def exit_if_interrupted(self, trainer: L.Trainer) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from crosscoder.data import Mixing
+from crosscoder.errors import UserError
 from crosscoder.types import Acts
 
 
@@ -27,6 +28,10 @@ class ActsModule(L.LightningDataModule):
 
     def __init__(self, mixing: Mixing, batch_size: int, seed: int = 0) -> None:
         super().__init__()
+        if len(mixing) < batch_size:  # no epoch would ever give a batch
+            raise UserError(
+                f"{mixing.store.folder} has {len(mixing):,} tokens to train on, fewer than batch_size={batch_size:,}"
+            )
         self.batch_size = batch_size
         self.epochs = Epochs(mixing, batch_size, seed)
 
