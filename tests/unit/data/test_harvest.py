@@ -1,5 +1,6 @@
 """Harvesting two tiny models: the right activations, written shard by shard, each computed once whatever happens."""
 
+import itertools
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ def test_one_pass_per_model_reads_all_hookpoints(harvest, pair, calls):
 
 def test_models_are_harvested_one_after_the_other(harvest, calls):
     harvested(harvest, load_pair("tiny", residency="sequential"))
-    changes = sum(a.model is not b.model for a, b in zip(calls, calls[1:], strict=False))
+    changes = sum(a.model is not b.model for a, b in itertools.pairwise(calls))
     assert changes == 1
 
 
@@ -235,5 +236,5 @@ def test_without_disk_space_nothing_is_begun(harvest, pair, calls, monkeypatch):
 
 
 def test_a_layer_the_models_do_not_have_is_refused(harvest, pair):
-    with pytest.raises(UserError, match="no layer 7: .* has layers 0 to 1"):
+    with pytest.raises(UserError, match=r"no layer 7: .* has layers 0 to 1"):
         harvested(harvest, pair, ("resid_post.7",))

@@ -130,6 +130,6 @@ def test_pickled_weights_are_not_loaded(weights, tmp_path):
 def test_an_adapter_for_another_model_is_refused(weights, tmp_path):
     config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
     peft.get_peft_model(TinyLM(seed=0, d_model=64).load(), config).save_pretrained(tmp_path / "wide")
-    with pytest.raises(UserError, match="adapter '.*wide' does not fit") as error:
+    with pytest.raises(UserError, match=r"adapter '.*wide' does not fit") as error:
         LM(str(weights), str(tmp_path / "wide")).load()
     assert "\n" not in str(error.value)
