@@ -30,6 +30,8 @@ class ReconstructionEval:
         start = time.perf_counter()
         crosscoder, sources = subject.crosscoder, subject.crosscoder.sources
         variances = {name: Variance() for name in sources.names}
+        # streams of unequal width cannot be subtracted
+        contrast = sources.contrast if len({sources[name].width for name in sources.contrast or ()}) == 1 else None
         difference, noise = Variance(), 0.0
         active, l0, n = torch.zeros(crosscoder.n_latents, dtype=torch.int64), 0.0, 0
         for raw in Mixing(subject.heldout, sources).sequential(self.batch_size):
@@ -39,8 +41,8 @@ class ReconstructionEval:
             x, x_hat = sources.split(acts), sources.split(recon)
             for name, variance in variances.items():
                 variance.update(x[name], x_hat[name])
-            if sources.contrast:
-                chat, base = sources.contrast
+            if contrast:
+                chat, base = contrast
                 difference.update(x[chat] - x[base], x_hat[chat] - x_hat[base])
                 if raw.dtype == torch.bfloat16:
                     noise += float(rounding_variance(x[chat]).sum() + rounding_variance(x[base]).sum())
@@ -50,7 +52,7 @@ class ReconstructionEval:
                 break
         scalars = {f"fve/{name}": variance.fve() for name, variance in variances.items()}
         scalars |= {f"fve_standardised/{name}": variance.fve_standardised() for name, variance in variances.items()}
-        if sources.contrast:
+        if contrast:
             scalars["fve/difference"] = difference.fve()
             scalars["fve_ceiling/difference"] = 1 - noise / float(difference.total.sum())
         scalars |= {"l0": l0 / n, "dead_fraction": float((active == 0).float().mean())}

@@ -115,7 +115,7 @@ def _predicts(tokens: Tokens, seq_len: int) -> Tensor:
     return predicts
 
 
-def _scored(batches: list[tuple[Tokens, Acts]], seq_len: int) -> int:
+def _scored(batches: list[tuple[Tokens, Tensor]], seq_len: int) -> int:
     return sum(int(_predicts(tokens, seq_len).sum()) for tokens, _ in batches)
 
 
