@@ -48,7 +48,7 @@ def figure(value: Any) -> str:
     """A number at the precision one reads."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or (value == int(value) and abs(value) >= 1000):
+    if isinstance(value, int) or (value.is_integer() and abs(value) >= 1000):
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4f}"
 
