@@ -8,13 +8,15 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 64
-BATCH = 96
+BATCH = 48
 
 
 @torch.no_grad()
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> list[str]:
     """Greedy answers, each up to its end of turn, in batches of similar length padded on the left."""
     stop = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    # After the prompt, generate() hands a strided slice to the head; in bf16 torch then copies the head once per row.
+    head = cast(Any, model).lm_head.register_forward_pre_hook(lambda _, hidden: (hidden[0].contiguous(),))
     replies: dict[int, str] = {}
     for chosen, ids in left_padded(tokenizer, prompts):
         out = cast(Any, model).generate(
@@ -27,6 +29,7 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts:
         )
         texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
         replies |= {i: text.strip() for i, text in zip(chosen, texts, strict=True)}
+    head.remove()
     return [replies[i] for i in range(len(prompts))]
 
 

@@ -1,0 +1,93 @@
+"""Does training find what is there? A world of known features is planted, a crosscoder trained, the features looked for."""
+
+from functools import partial
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.data import Harvest, Mixing, Scale, Splits
+from crosscoder.data.planted import BASE_ONLY, CHAT_ONLY, SHARED, Planted
+from crosscoder.losses.auxk import AuxK
+from crosscoder.losses.reconstruction import Reconstruction
+from crosscoder.metrics import relative_norm
+from crosscoder.model import Crosscoder
+from crosscoder.training import ActsModule, CrosscoderModule, fit
+from tests.configs import composed
+
+WORLD = Planted(width=32, shared=30, base_only=5, chat_only=5, active=3.0)
+SOURCE_OF = {SHARED: "chat", BASE_ONLY: "base", CHAT_ONLY: "chat"}  # where a feature of this class can be seen
+
+
+@pytest.fixture(scope="module")
+def splits(cache, tiny_pair) -> Splits:
+    return WORLD.stores(tiny_pair, [], None, Harvest(cache / "recovery"), 20_000, 4_000)
+
+
+@pytest.fixture(scope="module")
+def crosscoder(splits, tmp_path_factory) -> Crosscoder:
+    crosscoder = Crosscoder(splits.sources, 80, BatchTopK(3))
+    crosscoder.set_units(*Scale().fit(splits.train, splits.sources))
+    losses = {"reconstruction": Reconstruction("normalised"), "auxk": AuxK()}
+    module = CrosscoderModule(crosscoder, losses, partial(torch.optim.Adam, lr=5e-3), n_steps=1200)
+    batches = ActsModule(Mixing(splits.train, splits.sources), 512)
+    fit(module, batches, instantiate(composed().trainer), False, tmp_path_factory.mktemp("run") / "checkpoints")
+    return crosscoder.fold()
+
+
+@pytest.fixture(scope="module")
+def found(crosscoder) -> dict[str, torch.Tensor]:
+    """For every feature the latent whose decoder points its way: `latent`, `cosine`, `R`, and the feature's `classes`."""
+    truth, rows = WORLD.truth(), []
+    for direction, kind in zip(truth["directions"], truth["classes"].tolist(), strict=True):
+        decoder = crosscoder.decoder(SOURCE_OF[kind])
+        # of many latents that point nowhere some point anywhere: only those of some size are looked at
+        cosine = torch.cosine_similarity(decoder, direction, dim=1) * (decoder.norm(dim=1) > 0.1)
+        rows.append((cosine.argmax(), cosine.max()))
+    latent, cosine = (torch.stack(column) for column in zip(*rows, strict=True))
+    norms = dict(zip(crosscoder.sources.names, crosscoder.decoder_norms(), strict=True))
+    R = relative_norm(norms["chat"], norms["base"])[latent]
+    return {"latent": latent, "cosine": cosine, "R": R, "classes": truth["classes"]}
+
+
+def test_planted_directions_are_found(found):
+    for kind in (SHARED, BASE_ONLY, CHAT_ONLY):
+        cosine = found["cosine"][found["classes"] == kind]
+        assert (cosine > 0.9).float().mean() >= 0.8, cosine
+    assert found["cosine"].median() > 0.97
+
+
+def test_every_feature_has_a_latent_of_its_own(found):
+    sure = found["latent"][found["cosine"] > 0.9]
+    assert sure.unique().numel() >= 0.95 * sure.numel()
+
+
+def test_norms_tell_whose_a_feature_is(found):
+    sure = found["cosine"] > 0.9
+    R = {kind: found["R"][sure & (found["classes"] == kind)] for kind in (SHARED, BASE_ONLY, CHAT_ONLY)}
+    assert (R[CHAT_ONLY] > 0.8).all(), R
+    assert (R[BASE_ONLY] < 0.2).all(), R
+    assert ((R[SHARED] > 0.4) & (R[SHARED] < 0.6)).float().mean() >= 0.9, R
+
+
+def test_the_code_fires_where_the_feature_is_on(found, crosscoder):
+    base, chat = WORLD.sample(4_000, "heldout")
+    f = crosscoder.encode(torch.cat([base, chat], dim=1)).to_dense()
+    generator = torch.Generator().manual_seed(WORLD.seed + 2)  # as Planted.sample draws them
+    on = torch.rand(4_000, len(found["latent"]), generator=generator) < WORLD.truth()["rates"]
+    for feature in (found["cosine"] > 0.95).nonzero().flatten().tolist():
+        fires = f[:, found["latent"][feature]] > 0
+        agreement = (fires & on[:, feature]).sum() / (fires | on[:, feature]).sum()
+        assert agreement > 0.6, feature
+
+
+@pytest.mark.parametrize(("kind", "moved", "untouched"), [(CHAT_ONLY, "chat", "base"), (BASE_ONLY, "base", "chat")])
+def test_ablating_an_exclusive_latent_moves_only_its_model(found, crosscoder, splits, kind, moved, untouched):
+    raw = splits.heldout.acts(0, splits.sources.names)
+    f = crosscoder.encode(raw).to_dense()
+    for latent in found["latent"][(found["classes"] == kind) & (found["cosine"] > 0.9)]:
+        change = f[:, latent, None] * crosscoder.W_dec[latent]
+        size = {name: part.norm() for name, part in crosscoder.sources.split(change).items()}
+        assert size[moved] > 1
+        assert size[untouched] < 0.2 * size[moved]
