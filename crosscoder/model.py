@@ -95,7 +95,9 @@ class Crosscoder(nn.Module):
         reading = acts if isinstance(acts, Reading) else None
         if reading and reading.sources.items != self.sources.items:
             read, wanted = ([f"{s.lm} {s.hookpoint}" for s in sources] for sources in (reading.sources, self.sources))
-            raise UserError(f"activations were read at {', '.join(read)}, but the crosscoder expects {', '.join(wanted)}")
+            raise UserError(
+                f"activations were read at {', '.join(read)}, but the crosscoder expects {', '.join(wanted)}"
+            )
         x = acts.acts.to(self.W_enc.device) if isinstance(acts, Reading) else acts
         if mode == "solo":
             x = self._complete(x, source or (self.sources.contrast or self.sources.names)[0])
