@@ -5,7 +5,7 @@ from typing import Any
 
 _PUBLIC = {"Crosscoder": "model", "Pair": "lm", "SparseCode": "sparse", "Store": "data", "load_pair": "lm"}
 
-__all__ = ["Crosscoder", "Pair", "SparseCode", "Store", "load_pair"]  # noqa: F822
+__all__ = ["Crosscoder", "Pair", "SparseCode", "Store", "load_pair"]
 
 
 def __getattr__(name: str) -> Any:
