@@ -23,7 +23,10 @@ def wandb_offline() -> bool:
     """Whether Weights & Biases does not know who you are; asked without prompting."""
     import wandb
 
-    return not wandb.login(prompt=False)
+    try:
+        return not wandb.login(prompt=False)
+    except wandb.errors.UsageError:  # what it says without a terminal
+        return True
 
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them

@@ -31,7 +31,7 @@ def crosscoder(splits, tmp_path_factory) -> Crosscoder:
     crosscoder = Crosscoder(splits.sources, 80, BatchTopK(3))
     crosscoder.set_units(*Scale().fit(splits.train, splits.sources))
     losses = {"reconstruction": Reconstruction("normalised"), "auxk": AuxK()}
-    module = CrosscoderModule(crosscoder, losses, partial(torch.optim.Adam, lr=5e-3), n_steps=800)
+    module = CrosscoderModule(crosscoder, losses, partial(torch.optim.Adam, lr=5e-3), n_steps=600)
     batches = ActsModule(Mixing(splits.train, splits.sources), 512)
     fit(module, batches, instantiate(composed().trainer), False, tmp_path_factory.mktemp("run") / "checkpoints")
     return crosscoder.fold()
@@ -52,24 +52,16 @@ def found(crosscoder) -> dict[str, torch.Tensor]:
     return {"latent": latent, "cosine": cosine, "R": R, "classes": truth["classes"]}
 
 
-def test_planted_directions_are_found(found):
-    for kind in (SHARED, BASE_ONLY, CHAT_ONLY):
-        cosine = found["cosine"][found["classes"] == kind]
-        assert (cosine > 0.9).float().mean() >= 0.8, cosine
-    assert found["cosine"].median() > 0.97
-
-
-def test_every_feature_has_a_latent_of_its_own(found):
-    sure = found["latent"][found["cosine"] > 0.9]
-    assert sure.unique().numel() >= 0.95 * sure.numel()
+def test_every_planted_direction_is_found_by_a_latent_of_its_own(found):
+    assert (found["cosine"] > 0.95).all(), found["cosine"]
+    assert found["latent"].unique().numel() == len(found["latent"])
 
 
 def test_norms_tell_whose_a_feature_is(found):
-    sure = found["cosine"] > 0.9
-    R = {kind: found["R"][sure & (found["classes"] == kind)] for kind in (SHARED, BASE_ONLY, CHAT_ONLY)}
-    assert (R[CHAT_ONLY] > 0.8).all(), R
-    assert (R[BASE_ONLY] < 0.2).all(), R
-    assert ((R[SHARED] > 0.4) & (R[SHARED] < 0.6)).float().mean() >= 0.9, R
+    R, classes = found["R"], found["classes"]
+    assert (R[classes == CHAT_ONLY] > 0.8).all(), R
+    assert (R[classes == BASE_ONLY] < 0.2).all(), R
+    assert ((R[classes == SHARED] - 0.5).abs() < 0.1).all(), R
 
 
 def test_the_code_fires_where_the_feature_is_on(found, crosscoder):
@@ -77,18 +69,15 @@ def test_the_code_fires_where_the_feature_is_on(found, crosscoder):
     f = crosscoder.encode(torch.cat([base, chat], dim=1)).to_dense()
     generator = torch.Generator().manual_seed(WORLD.seed + 2)  # as Planted.sample draws them
     on = torch.rand(4_000, len(found["latent"]), generator=generator) < WORLD.truth()["rates"]
-    for feature in (found["cosine"] > 0.95).nonzero().flatten().tolist():
-        fires = f[:, found["latent"][feature]] > 0
-        agreement = (fires & on[:, feature]).sum() / (fires | on[:, feature]).sum()
-        assert agreement > 0.6, feature
+    fires = f[:, found["latent"]] > 0
+    agreement = (fires & on).sum(0) / (fires | on).sum(0)
+    assert (agreement > 0.6).all(), agreement
 
 
 @pytest.mark.parametrize(("kind", "moved", "untouched"), [(CHAT_ONLY, "chat", "base"), (BASE_ONLY, "base", "chat")])
 def test_ablating_an_exclusive_latent_moves_only_its_model(found, crosscoder, splits, kind, moved, untouched):
     code = crosscoder.encode(splits.heldout.acts(0, splits.sources.names)).to_dense()
-    latents = found["latent"][(found["classes"] == kind) & (found["cosine"] > 0.9)]
-    assert len(latents) >= 4
-    for latent in latents.tolist():
+    for latent in found["latent"][found["classes"] == kind].tolist():
         ablated = code.clone()
         ablated[:, latent] = 0
         change = {
