@@ -71,7 +71,7 @@ def test_the_code_fires_where_the_feature_is_on(found, crosscoder):
     on = torch.rand(4_000, len(found["latent"]), generator=generator) < WORLD.truth()["rates"]
     fires = f[:, found["latent"]] > 0
     agreement = (fires & on).sum(0) / (fires | on).sum(0)
-    assert (agreement > 0.6).all(), agreement
+    assert (agreement > 0.8).all(), agreement
 
 
 @pytest.mark.parametrize(("kind", "moved", "untouched"), [(CHAT_ONLY, "chat", "base"), (BASE_ONLY, "base", "chat")])
