@@ -19,18 +19,19 @@ from crosscoder.runs import Run
 from crosscoder.training import ActsModule, CrosscoderModule, fit
 
 
-def wandb_offline() -> bool:
-    """Whether Weights & Biases does not know who you are; asked without prompting."""
+def wandb_mode() -> str:
+    """Online if Weights & Biases knows who you are, else offline; asked without prompting."""
     import wandb
 
     try:
-        return not wandb.login(prompt=False)
+        known = wandb.login(prompt=False)
     except wandb.errors.UsageError:  # what it says without a terminal
-        return True
+        known = False
+    return os.environ.get("WANDB_MODE", "online" if known else "offline")
 
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them
-OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
 
 
 @one_line(HydraException, OmegaConfBaseException)
