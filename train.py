@@ -22,10 +22,11 @@ from crosscoder.training import ActsModule, CrosscoderModule, fit
 def wandb_mode() -> str:
     """Online if Weights & Biases knows who you are, else offline; asked without prompting."""
     import wandb
+    from wandb.errors import UsageError
 
     try:
         known = wandb.login(prompt=False)
-    except wandb.errors.UsageError:  # what it says without a terminal
+    except UsageError:  # what it says without a terminal
         known = False
     return os.environ.get("WANDB_MODE", "online" if known else "offline")
 
