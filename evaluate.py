@@ -22,7 +22,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows th
 
 @one_line(HydraException, OmegaConfBaseException)
 @hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
-@one_line()
+@one_line(HydraException, OmegaConfBaseException)
 def main(cfg: DictConfig) -> None:
     """Load, evaluate, print, write results/."""
     OmegaConf.set_readonly(cfg, True)

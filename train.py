@@ -37,7 +37,7 @@ OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
 
 @one_line(HydraException, OmegaConfBaseException)
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
-@one_line()
+@one_line(HydraException, OmegaConfBaseException)
 def main(cfg: DictConfig) -> None:
     """Harvest, train, evaluate, write the run folder."""
     run, start = Run(cfg.run), time.perf_counter()

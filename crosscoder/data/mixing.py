@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crosscoder.data.store import Store
+from crosscoder.errors import UserError
 from crosscoder.sources import Sources
 from crosscoder.types import Acts, Kind
 
@@ -28,6 +29,8 @@ class Mixing:
         self, store: Store, sources: Sources, exclude: Sequence[str] = ("special",), buffer_tokens: int = 1_000_000
     ) -> None:
         store.require(sources)
+        if unknown := set(exclude) - set(Kind.NAMES):
+            raise UserError(f"kinds of tokens are {', '.join(Kind.NAMES)}, not {', '.join(sorted(unknown))}")
         self.store, self.sources, self.buffer_tokens = store, sources, buffer_tokens
         self.excluded = torch.tensor([Kind.NAMES.index(name) for name in exclude])
         self._held: tuple[list[int], Tensor] | None = None

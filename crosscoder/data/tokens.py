@@ -53,8 +53,10 @@ def pack(
     """At least `n_tokens` tokens, in whole sequences of `seq_len`.
 
     Raises:
-        UserError: the corpora have fewer tokens than that.
+        UserError: the corpora have fewer tokens than that, or nothing is asked for.
     """
+    if n_tokens < 1 or seq_len < 2:
+        raise UserError(f"{split} needs at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}")
     n_sequences = -(-n_tokens // seq_len)
     rows: list[tuple[int, int, int, int]] = []  # id, position, document, kind
     for number, (ids, kinds) in enumerate(_mixed(tokenizer, corpora, shares, split, n_tokens)):

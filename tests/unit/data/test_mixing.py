@@ -97,6 +97,11 @@ def test_kinds_are_excluded_by_name(store, kind, exclude, kinds):
     assert {int(kind[row]) for row in rows_of(an_epoch(mixing, 1))} == kinds
 
 
+def test_unknown_kinds_are_named(store):
+    with pytest.raises(UserError, match="kinds of tokens are plain, chat, template, special, not bos"):
+        Mixing(store, SOURCES, ["bos"])
+
+
 def test_sequential_is_the_stores_order_to_the_last_token(store, kind):
     batches = list(Mixing(store, SOURCES).sequential(16))
     assert rows_of(batches) == [row for row in range(N) if kind[row] != Kind.SPECIAL]

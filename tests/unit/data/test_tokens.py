@@ -147,6 +147,12 @@ def test_a_tokenizer_without_bos_gets_no_stand_in():
     assert ids == [token for text in TEXTS for token in tokenize(tokenizer, text)[0]][:192]
 
 
+@pytest.mark.parametrize(("n_tokens", "seq_len"), [(0, 32), (-5, 32), (100, 1), (100, 0)])
+def test_nothing_and_sequences_of_one_are_refused(tokenizer, n_tokens, seq_len):
+    with pytest.raises(UserError, match=f"at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}"):
+        pack(tokenizer, [Listed(TEXTS)], [1.0], "train", n_tokens, seq_len)
+
+
 def test_too_little_text_says_how_much_there_is(tokenizer):
     with pytest.raises(UserError, match=r"data has only \d+ train tokens, 100,000 were asked for; lower n_tokens"):
         packed(tokenizer, TEXTS, 100_000)
