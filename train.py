@@ -48,7 +48,8 @@ def main(cfg: DictConfig) -> None:
 
     # text → tokens → activations on disk
     pair, data, harvest = (instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.harvest))
-    splits = data.stores(pair, list(cfg.hookpoints), cfg.sources, harvest, cfg.n_tokens, cfg.n_heldout)
+    sizes = {"train": cfg.n_tokens, "validation": cfg.n_validation, "heldout": cfg.n_heldout}
+    splits = data.stores(pair, list(cfg.hookpoints), cfg.sources, harvest, sizes)
     harvest_seconds = time.perf_counter() - start
     if cfg.stage == "harvest":
         harvested(splits, harvest_seconds)
@@ -62,7 +63,8 @@ def main(cfg: DictConfig) -> None:
     module = CrosscoderModule(
         crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after
     )
-    batches = ActsModule(Mixing(splits.train, splits.sources, list(cfg.exclude)), cfg.batch_size, cfg.seed)
+    train, validation = (Mixing(store, splits.sources, list(cfg.exclude)) for store in (splits.train, splits.validation))
+    batches = ActsModule(train, cfg.batch_size, cfg.seed, validation)
     figures = fit(module, batches, instantiate(cfg.trainer), instantiate(cfg.logger), run.checkpoints)
     crosscoder.provenance = splits.provenance()
     crosscoder.fold().save_pretrained(run.crosscoder)

@@ -21,15 +21,15 @@ class BatchTopK(TopK):
 
     Args:
         k: active latents per token, on average over a batch, at the end of the run.
-        k_initial: the same at its beginning (default: k).
-        anneal: fraction of the run over which k falls linearly from k_initial to k.
+        start: how many times as many are active at its beginning.
+        anneal: fraction of the run over which they become k, linearly.
         decay: of the threshold's exponential moving average, per step.
     """
 
     threshold: torch.Tensor
 
-    def __init__(self, k: int, k_initial: int | None = None, anneal: float = 0.0, decay: float = 0.99) -> None:
-        super().__init__(k, k_initial, anneal)
+    def __init__(self, k: int, start: float = 1.0, anneal: float = 0.0, decay: float = 0.99) -> None:
+        super().__init__(k, start, anneal)
         self.decay = decay
         self.register_buffer("threshold", torch.tensor(-1.0))  # negative: not seen yet
 

@@ -15,17 +15,17 @@ class TopK(Activation):
 
     Args:
         k: active latents per token at the end of the run.
-        k_initial: active latents per token at its beginning (default: k).
-        anneal: fraction of the run over which k falls linearly from k_initial to k.
+        start: how many times as many are active at its beginning.
+        anneal: fraction of the run over which they become k, linearly.
     """
 
     fraction_left: torch.Tensor
 
-    def __init__(self, k: int, k_initial: int | None = None, anneal: float = 0.0) -> None:
+    def __init__(self, k: int, start: float = 1.0, anneal: float = 0.0) -> None:
         super().__init__()
         if not isinstance(k, int) or k < 1:
             raise UserError(f"k is a whole number from 1, not {k!r}")
-        self.k, self.k_initial, self.anneal = k, k_initial or k, anneal
+        self.k, self.start, self.anneal = k, start, anneal
         self.register_buffer("fraction_left", torch.tensor(0.0))
 
     def at(self, progress: float) -> None:
@@ -35,10 +35,10 @@ class TopK(Activation):
     @property
     def k_now(self) -> int:
         """k at this point of the run."""
-        return round(self.k + float(self.fraction_left) * (self.k_initial - self.k))
+        return round(self.k * (1 + float(self.fraction_left) * (self.start - 1)))
 
     def select(self, pre: Dense, scale: PerLatent) -> Index:
         return select_topk(scores(pre, scale), self.k_now)
 
     def arguments(self) -> dict[str, Any]:
-        return {"k": self.k, "k_initial": self.k_initial, "anneal": self.anneal}
+        return {"k": self.k, "start": self.start, "anneal": self.anneal}

@@ -9,9 +9,10 @@ store holds directions [n, d] and classes [n] (0 shared, 1 base-only, 2 chat-onl
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from torch import Tensor
 from crosscoder.data.harvest import Harvest
 from crosscoder.data.splits import Splits
 from crosscoder.data.store import Store
+from crosscoder.data.text import Part
 from crosscoder.lm import Pair
 from crosscoder.types import Kind
 
@@ -52,13 +54,12 @@ class Planted:
         hookpoints: Sequence[str],
         names: Sequence[str] | None,
         harvest: Harvest,
-        n_tokens: int,
-        n_heldout: int,
+        sizes: Mapping[Part, int],
     ) -> Splits:
-        """Two stores under the harvest's root, drawn once and then reused; pair and hookpoints play no part."""
+        """Three stores under the harvest's root, drawn once and then reused; pair and hookpoints play no part."""
         root = Path(harvest.root).expanduser()
-        train, heldout = self._store(root, "train", n_tokens), self._store(root, "heldout", n_heldout)
-        return Splits(train, heldout, train.sources.subset(names or train.sources.names))
+        stores: dict[str, Store] = {part: self._store(root, part, n) for part, n in sizes.items()}
+        return Splits(**stores, sources=stores["train"].sources.subset(names or stores["train"].sources.names))
 
     def truth(self) -> dict[str, Tensor]:
         """`directions` [n, width], `classes` [n], `rates` [n]."""
@@ -71,9 +72,9 @@ class Planted:
         rates = (rates * self.active / rates.sum()).clamp(max=0.5)
         return {"directions": directions, "classes": classes, "rates": rates}
 
-    def sample(self, n: int, split: str) -> tuple[Tensor, Tensor]:
+    def sample(self, n: int, part: Part) -> tuple[Tensor, Tensor]:
         """(base, chat) activations, each [n, width]."""
-        generator = torch.Generator().manual_seed(self.seed + (1 if split == "train" else 2))
+        generator = torch.Generator().manual_seed(self.seed + 1 + get_args(Part).index(part))
         truth = self.truth()
         on = torch.rand(n, len(truth["rates"]), generator=generator) < truth["rates"]
         strength = on * (0.5 + torch.rand(n, len(truth["rates"]), generator=generator))
@@ -83,8 +84,8 @@ class Planted:
             streams.append((strength * present) @ truth["directions"])
         return tuple(x + self.noise * torch.randn(x.shape, generator=generator) for x in streams)  # type: ignore[return-value]
 
-    def _store(self, root: Path, split: str, n: int) -> Store:
-        identity = json.dumps([asdict(self), split, n])
+    def _store(self, root: Path, part: Part, n: int) -> Store:
+        identity = json.dumps([asdict(self), part, n])
         folder = root / f"planted-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         source = {"width": self.width, "lm": "", "hookpoint": "planted"}
         store = Store.create(
@@ -100,7 +101,7 @@ class Planted:
             },
         )
         if not store.complete("chat"):
-            base, chat = self.sample(n, split)
+            base, chat = self.sample(n, part)
             zeros = torch.zeros(n, dtype=torch.int64)
             tokens = {
                 "ids": zeros,

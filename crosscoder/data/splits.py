@@ -1,12 +1,12 @@
 """What a `data=` choice gives: a store to train on and a store of held-out documents, whatever they are made from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crosscoder.data.harvest import Harvest
 from crosscoder.data.store import Store
-from crosscoder.data.text import Corpus
-from crosscoder.data.tokens import pack
+from crosscoder.data.text import Corpus, Part
+from crosscoder.data.tokens import TokenSet, pack
 from crosscoder.errors import UserError
 from crosscoder.lm import Pair
 from crosscoder.sources import Sources
@@ -14,9 +14,13 @@ from crosscoder.sources import Sources
 
 @dataclass(frozen=True)
 class Splits:
-    """Train and held-out stores; `sources` are what they hold, in the order and with the contrast asked for."""
+    """Stores of three kinds of documents; `sources` are what they hold, in the order and with the contrast asked for.
+
+    Weights are trained on `train`, what inference needs beside them is fitted on `validation`, figures are of `heldout`.
+    """
 
     train: Store
+    validation: Store
     heldout: Store
     sources: Sources
 
@@ -56,26 +60,27 @@ class Text:
         hookpoints: Sequence[str],
         names: Sequence[str] | None,
         harvest: Harvest,
-        n_tokens: int,
-        n_heldout: int,
+        sizes: Mapping[Part, int],
     ) -> Splits:
         """Harvest these hookpoints of the pair, or reuse what was harvested; only the named sources, if any are named."""
         sources = pair.sources(hookpoints)
         sources = sources.subset(names or sources.names)
-        sizes = {"heldout": n_heldout, "train": n_tokens}
-        tokens = {
-            split: pack(pair.tokenizer, self.corpora, self.shares, split, n, self.seq_len)  # type: ignore[arg-type]
-            for split, n in sizes.items()
+        tokens: dict[str, TokenSet] = {
+            part: pack(pair.tokenizer, self.corpora, self.shares, part, n, self.seq_len) for part, n in sizes.items()
         }
         return Splits(**harvest(pair, sources, tokens), sources=sources)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Stores that exist already, ours or foreign: folders as described in crosscoder/data/store.py."""
+    """Stores that exist already, ours or foreign: folders as described in crosscoder/data/store.py.
+
+    Without a validation store the train store serves.
+    """
 
     train: str
     heldout: str
+    validation: str | None = None
 
     def stores(
         self,
@@ -83,11 +88,12 @@ class Stored:
         hookpoints: Sequence[str],
         names: Sequence[str] | None,
         harvest: Harvest,
-        n_tokens: int,
-        n_heldout: int,
+        sizes: Mapping[Part, int],
     ) -> Splits:
         """Open them; the sources are the named ones, or all of the train store."""
         train, heldout = Store(self.train), Store(self.heldout)
         sources = train.sources.subset(names or train.sources.names)
-        heldout.require(sources)
-        return Splits(train, heldout, sources)
+        validation = Store(self.validation) if self.validation else train
+        for store in (validation, heldout):
+            store.require(sources)
+        return Splits(train, validation, heldout, sources)

@@ -10,6 +10,7 @@ import random
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -17,6 +18,8 @@ from crosscoder.errors import UserError
 from crosscoder.lm.text import Document
 
 Split = Literal["train", "heldout"]
+Part = Literal["train", "validation", "heldout"]
+VALIDATION_EVERY = 4
 
 
 @runtime_checkable
@@ -31,6 +34,14 @@ class Corpus(Protocol):
     def documents(self, split: Split) -> Iterator[Document]:
         """The documents of one split, in a fixed order."""
         ...
+
+
+def part_of(corpus: Corpus, part: Part) -> Iterator[Document]:
+    """Documents to train on; of the others each fourth for validation, and three of four for the figures."""
+    if part == "train":
+        return corpus.documents("train")
+    others = enumerate(corpus.documents("heldout"))
+    return (document for i, document in others if (i % VALIDATION_EVERY == 0) == (part == "validation"))
 
 
 def every(documents: Iterable[Document], heldout_every: int, split: Split) -> Iterator[Document]:
@@ -56,15 +67,16 @@ class PythonDocs:
         """Language topics and module docstrings, whole."""
         from pydoc_data.topics import topics
 
-        documents = [text for _, text in sorted(topics.items())] + list(_library_docs())
+        documents = [text for _, text in sorted(topics.items())] + list(_library_docs(Path(sysconfig.get_paths()["stdlib"])))
         documents = [text for text in documents if len(text) >= self.min_chars]
         random.Random(self.seed).shuffle(documents)
         return every(documents, self.heldout_every, split)
 
 
-def _library_docs() -> Iterator[str]:
+@lru_cache(maxsize=1)  # every part of the data asks for them, and parsing takes seconds
+def _library_docs(library: Path) -> tuple[str, ...]:
     """Of every standard-library module, its docstrings one after the other. Files are parsed, never imported."""
-    library = Path(sysconfig.get_paths()["stdlib"])
+    modules = []
     for file in sorted(library.rglob("*.py")):
         if {"site-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data"} & set(
             file.relative_to(library).parts
@@ -77,7 +89,8 @@ def _library_docs() -> Iterator[str]:
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         docs = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)]
         if text := "\n\n".join(doc for doc in docs if doc):
-            yield text
+            modules.append(text)
+    return tuple(modules)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import torch
 
-from crosscoder.data.text import Corpus, Split
+from crosscoder.data.text import Corpus, Part, part_of
 from crosscoder.errors import UserError
 from crosscoder.lm.text import Tokenizer, tokenize
 from crosscoder.types import Tokens
@@ -46,7 +46,7 @@ def pack(
     tokenizer: Tokenizer,
     corpora: Sequence[Corpus],
     shares: Sequence[float],
-    split: Split,
+    part: Part,
     n_tokens: int,
     seq_len: int,
 ) -> TokenSet:
@@ -56,10 +56,10 @@ def pack(
         UserError: the corpora have fewer tokens than that, or nothing is asked for.
     """
     if n_tokens < 1 or seq_len < 2:
-        raise UserError(f"{split} needs at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}")
+        raise UserError(f"{part} needs at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}")
     n_sequences = -(-n_tokens // seq_len)
     rows: list[tuple[int, int, int, int]] = []  # id, position, document, kind
-    for number, (ids, kinds) in enumerate(_mixed(tokenizer, corpora, shares, split, n_tokens)):
+    for number, (ids, kinds) in enumerate(_mixed(tokenizer, corpora, shares, part, n_tokens)):
         bos = [(ids[0], kinds[0])] if ids[0] == tokenizer.bos_token_id else []  # not all tokenizers have one
         start = len(bos)
         while start < len(ids):
@@ -71,15 +71,15 @@ def pack(
             columns = torch.tensor(rows[: n_sequences * seq_len]).T.contiguous()
             return TokenSet(Tokens(*columns), seq_len)
     raise UserError(
-        f"data has only {len(rows):,} {split} tokens, {n_tokens:,} were asked for; lower n_tokens or n_heldout, or add data"
+        f"data has only {len(rows):,} {part} tokens, {n_tokens:,} were asked for; lower n_tokens, n_validation or n_heldout, or add data"
     )
 
 
 def _mixed(
-    tokenizer: Tokenizer, corpora: Sequence[Corpus], shares: Sequence[float], split: Split, n_tokens: int
+    tokenizer: Tokenizer, corpora: Sequence[Corpus], shares: Sequence[float], part: Part, n_tokens: int
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Tokenised documents, always of the corpus furthest behind its share; ends when that one is exhausted."""
-    streams = [corpus.documents(split) for corpus in corpora]
+    streams = [part_of(corpus, part) for corpus in corpora]
     taken = [0] * len(corpora)
     while True:
         behind = min(range(len(corpora)), key=lambda i: taken[i] / shares[i])

@@ -1,6 +1,7 @@
 """Language models: where their weights are, how they become a model in memory, what identifies them."""
 
 import contextlib
+import copy
 import hashlib
 import logging
 from dataclasses import asdict, dataclass
@@ -96,7 +97,7 @@ class LM:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the weights; an adapter folder's `chat_template.jinja`, if any, is its chat template."""
         try:
-            tokenizer = AutoTokenizer.from_pretrained(resolve(self.weights), local_files_only=True)
+            tokenizer = copy.copy(_tokenizer(resolve(self.weights)))  # the template below is this model's own
         except (OSError, ValueError) as error:
             raise UserError(f"no tokenizer for '{self.weights}': {str(error).splitlines()[0]}") from error
         if self.adapter and (template := resolve(self.adapter) / "chat_template.jinja").exists():
@@ -113,6 +114,11 @@ class LM:
     def spec(self) -> dict:
         """What rebuilds this model from a saved crosscoder: plain JSON."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 @lru_cache

@@ -18,7 +18,11 @@ def harvested(splits: Splits, seconds: float) -> None:
             "shards": len(store.counts),
             "folder": str(store.folder),
         }
-        for name, store in (("train", splits.train), ("held-out", splits.heldout))
+        for name, store in (
+            ("train", splits.train),
+            ("validation", splits.validation),
+            ("held-out", splits.heldout),
+        )
     ]
     show("Harvested", rows, f"{seconds:.0f} s")
 

@@ -24,15 +24,18 @@ class Epochs(IterableDataset):
 
 
 class ActsModule(L.LightningDataModule):
-    """Training batches [batch_size, d_total] of raw activations, in the store's dtype."""
+    """Training batches [batch_size, d_total] of raw activations, in the store's dtype.
 
-    def __init__(self, mixing: Mixing, batch_size: int, seed: int = 0) -> None:
+    `validation` is what inference needs beside the weights fitted on; without any, the training tokens serve.
+    """
+
+    def __init__(self, mixing: Mixing, batch_size: int, seed: int = 0, validation: Mixing | None = None) -> None:
         super().__init__()
         if len(mixing) < batch_size:  # no epoch would ever give a batch
             raise UserError(
                 f"{mixing.store.folder} has {len(mixing):,} tokens to train on, fewer than batch_size={batch_size:,}"
             )
-        self.batch_size = batch_size
+        self.batch_size, self.validation = batch_size, validation or mixing
         self.epochs = Epochs(mixing, batch_size, seed)
 
     def train_dataloader(self) -> DataLoader:

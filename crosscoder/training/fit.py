@@ -18,7 +18,7 @@ def fit(
 
     Args:
         module: what is trained.
-        batches: what it is trained on.
+        batches: what it is trained on, and what the threshold is fitted on.
         trainer: makes a Lightning trainer from `max_steps`, `logger`, `callbacks`.
         logger: Lightning's, or False.
         checkpoints: folder of `last.ckpt`.
@@ -32,5 +32,5 @@ def fit(
     run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
     run.fit(module, batches)
     checkpoint.exit_if_interrupted(run)
-    fit_threshold(module.crosscoder, batches.epochs)
+    fit_threshold(module.crosscoder, batches.validation.sequential(batches.batch_size))
     return {**throughput.figures(), "loss": float(run.logged_metrics["loss"])}

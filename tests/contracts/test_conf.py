@@ -26,7 +26,7 @@ EVERY_FILE = [(group, name) for group in GROUPS for name in choices(group)]
 def offline(monkeypatch, rows) -> None:
     """Hub data sets give a few rows, and Python's docs are only its language reference: parsing the library takes long."""
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows * 10)
-    monkeypatch.setattr(text_module, "_library_docs", lambda: iter(()))
+    monkeypatch.setattr(text_module, "_library_docs", lambda _: ())
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ def test_every_activation_is_rebuilt_from_its_spec(name):
 
 
 def test_arguments_come_back():
-    activation = BatchTopK(k=3, k_initial=9, anneal=0.5, decay=0.9)
+    activation = BatchTopK(k=3, start=3.0, anneal=0.5, decay=0.9)
     assert from_spec(activation.spec()).spec() == {
         "name": "batch_topk",
         "k": 3,
-        "k_initial": 9,
+        "start": 3.0,
         "anneal": 0.5,
         "decay": 0.9,
     }

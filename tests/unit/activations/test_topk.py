@@ -28,7 +28,7 @@ def test_inference_selects_as_training_does():
 
 @pytest.mark.parametrize(("progress", "k"), [(0.0, 20), (0.1, 16), (0.25, 10), (0.4, 4), (1.0, 4)])
 def test_k_falls_linearly_over_the_annealed_fraction(progress, k):
-    topk = TopK(k=4, k_initial=20, anneal=0.4)
+    topk = TopK(k=4, start=5, anneal=0.4)
     topk.at(progress)
     assert topk.k_now == k
 
@@ -40,8 +40,8 @@ def test_without_annealing_k_is_k():
 
 
 def test_annealing_is_part_of_the_state():
-    topk = TopK(k=4, k_initial=20, anneal=0.4)
+    topk = TopK(k=4, start=5, anneal=0.4)
     topk.at(0.2)
-    other = TopK(k=4, k_initial=20, anneal=0.4)
+    other = TopK(k=4, start=5, anneal=0.4)
     other.load_state_dict(topk.state_dict())
     assert other.k_now == topk.k_now == 12

@@ -68,7 +68,7 @@ def test_splits_differ_and_a_seed_repeats():
 
 def test_stores_are_drawn_once_and_hold_the_truth(tiny_pair, tmp_path, monkeypatch):
     def stores():
-        return WORLD.stores(tiny_pair, [], None, Harvest(tmp_path), 100, 50)
+        return WORLD.stores(tiny_pair, [], None, Harvest(tmp_path), {"train": 100, "validation": 10, "heldout": 50})
 
     splits = stores()
     assert (len(splits.train), len(splits.heldout)) == (100, 50)
@@ -83,7 +83,7 @@ def test_stores_are_drawn_once_and_hold_the_truth(tiny_pair, tmp_path, monkeypat
 
 def test_another_world_is_another_store(tiny_pair, tmp_path):
     folders = {
-        world.stores(tiny_pair, [], None, Harvest(tmp_path), n, 50).train.folder
+        world.stores(tiny_pair, [], None, Harvest(tmp_path), {"train": n, "validation": 10, "heldout": 50}).train.folder
         for world, n in ((WORLD, 100), (WORLD, 200), (replace(WORLD, seed=1), 100))
     }
     assert len(folders) == 3

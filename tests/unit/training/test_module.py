@@ -30,7 +30,7 @@ def test_the_learning_rate_follows_the_schedule_in_fractions_of_the_run(module_o
 
 def test_k_is_annealed_over_the_run(module_of, trained):
     watch = Watch()
-    trained(module_of(TopK(k=2, k_initial=10, anneal=0.5), n_steps=8), watch)
+    trained(module_of(TopK(k=2, start=5, anneal=0.5), n_steps=8), watch)
     assert watch.ks == [10, 8, 6, 4, 2, 2, 2, 2]
 
 
