@@ -63,7 +63,9 @@ def main(cfg: DictConfig) -> None:
     module = CrosscoderModule(
         crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after
     )
-    train, validation = (Mixing(store, splits.sources, list(cfg.exclude)) for store in (splits.train, splits.validation))
+    train, validation = (
+        Mixing(store, splits.sources, list(cfg.exclude)) for store in (splits.train, splits.validation)
+    )
     batches = ActsModule(train, cfg.batch_size, cfg.seed, validation)
     figures = fit(module, batches, instantiate(cfg.trainer), instantiate(cfg.logger), run.checkpoints)
     crosscoder.provenance = splits.provenance()

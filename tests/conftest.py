@@ -60,7 +60,9 @@ def planted() -> Planted:
 @pytest.fixture(scope="session")
 def planted_splits(planted: Planted, cache: Path, tiny_pair: Pair) -> Splits:
     """Its stores: 4,000 tokens to train on, 1,000 held out."""
-    return planted.stores(tiny_pair, [], None, Harvest(cache / "planted"), {"train": 4000, "validation": 1000, "heldout": 1000})
+    return planted.stores(
+        tiny_pair, [], None, Harvest(cache / "planted"), {"train": 4000, "validation": 1000, "heldout": 1000}
+    )
 
 
 @pytest.fixture

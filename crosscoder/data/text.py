@@ -67,7 +67,9 @@ class PythonDocs:
         """Language topics and module docstrings, whole."""
         from pydoc_data.topics import topics
 
-        documents = [text for _, text in sorted(topics.items())] + list(_library_docs(Path(sysconfig.get_paths()["stdlib"])))
+        documents = [text for _, text in sorted(topics.items())] + list(
+            _library_docs(Path(sysconfig.get_paths()["stdlib"]))
+        )
         documents = [text for text in documents if len(text) >= self.min_chars]
         random.Random(self.seed).shuffle(documents)
         return every(documents, self.heldout_every, split)

@@ -27,6 +27,8 @@ from crosscoder.lm.hooks import Edit, edited
 from crosscoder.sources import Source
 from crosscoder.types import Acts, Kind, Tokens
 
+AT_A_TIME = 30  # so that a buffer [tokens, 262k] stays small enough to be reused instead of mapped anew
+
 
 @dataclass(frozen=True)
 class SpliceEval:
@@ -89,22 +91,21 @@ def _losses(pair: Pair, source: Source, tokens: Tokens, recon: Tensor, mean: Ten
     scored = _predicts(tokens, seq_len).to(pair.device)
     targets = ids.roll(-1, dims=1)[scored]
 
-    def log_probs(edit: Edit | None) -> Tensor:
+    def final(edit: Edit | None) -> Tensor:
         with edited(model, {hookpoint: edit} if edit else {}):
             hidden = model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-        return unembed(hidden[scored]).float().log_softmax(-1)
-
-    def ce(log_probs: Tensor) -> Tensor:
-        return -log_probs.gather(1, targets[:, None]).sum().double()
+        return hidden[scored]
 
     shape = (*ids.shape, source.width)
-    clean = log_probs(None)
-    spliced = log_probs(replace(recon.view(shape), where))
-    kl = (clean.exp() * (clean - spliced)).sum().double()
-    sums = [ce(clean), ce(spliced)]
-    del clean, spliced  # [tokens, vocabulary] is large
-    sums += [ce(log_probs(replace(new.expand(shape), where))) for new in (torch.zeros_like(mean), mean)]
-    return torch.stack([*sums, kl]).cpu()
+    replacements = (recon.view(shape), torch.zeros_like(mean).expand(shape), mean.expand(shape))
+    finals = [final(None), *(final(replace(new, where)) for new in replacements)]
+    sums = torch.zeros(5, dtype=torch.float64)
+    # [tokens, vocabulary] is large: a few tokens at a time
+    for *parts, target in zip(*(hidden.split(AT_A_TIME) for hidden in finals), targets.split(AT_A_TIME), strict=True):
+        clean, spliced, *ablated = (unembed(part).log_softmax(-1, dtype=torch.float32) for part in parts)
+        ces = [-log_probs.gather(1, target[:, None]).sum() for log_probs in (clean, spliced, *ablated)]
+        sums += torch.stack([*ces, (clean.exp() * (clean - spliced)).sum()]).double().cpu()
+    return sums
 
 
 def _predicts(tokens: Tokens, seq_len: int) -> Tensor:

@@ -11,7 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from tests.configs import composed
 from tests.small import store_of
 
-SIZES = ["n_tokens=2048", "n_validation=256", "n_heldout=512", "train_tokens=2560", "batch_size=256", "n_latents=64", "k=4"]
+SIZES = [
+    "n_tokens=2048",
+    "n_validation=256",
+    "n_heldout=512",
+    "train_tokens=2560",
+    "batch_size=256",
+    "n_latents=64",
+    "k=4",
+]
 CHOICES = {"models": "tiny", "data": "files", "logger": "none"}
 CHAT = [{"role": "user", "content": "Why does it fail?"}, {"role": "assistant", "content": "The list is empty."}]
 

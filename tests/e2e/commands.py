@@ -13,7 +13,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # of planted activations a few, of a crosscoder a small one
-SMALL = ["n_tokens=2000", "n_validation=200", "n_heldout=500", "train_tokens=4000", "batch_size=128", "n_latents=32", "k=3", "logger=none"]
+SMALL = [
+    "n_tokens=2000",
+    "n_validation=200",
+    "n_heldout=500",
+    "train_tokens=4000",
+    "batch_size=128",
+    "n_latents=32",
+    "k=3",
+    "logger=none",
+]
 
 
 @dataclass(frozen=True)

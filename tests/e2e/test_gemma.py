@@ -9,7 +9,9 @@ import pytest
 from crosscoder.evals import Result
 from tests.e2e.commands import Outcome, ended, start
 
-CACHE = str(Path(os.environ.get("CROSSCODER_CACHE", "~/.cache/crosscoder")).expanduser())  # the user's, before any fixture
+CACHE = str(
+    Path(os.environ.get("CROSSCODER_CACHE", "~/.cache/crosscoder")).expanduser()
+)  # the user's, before any fixture
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +20,14 @@ pytestmark = pytest.mark.slow
 def run(tmp_path_factory) -> tuple[Outcome, Path]:
     """`python train.py` on 4,096 tokens; activations go to a folder of their own."""
     folder = tmp_path_factory.mktemp("gemma")
-    few = ["n_tokens=4096", "n_validation=1024", "n_heldout=2048", "train_tokens=60_000", "batch_size=512", "n_latents=512"]
+    few = [
+        "n_tokens=4096",
+        "n_validation=1024",
+        "n_heldout=2048",
+        "train_tokens=60_000",
+        "batch_size=512",
+        "n_latents=512",
+    ]
     where = ["hydra.run.dir=run", f"harvest.root={folder / 'stores'}", "logger=csv"]
     outcome = ended(start("train.py", *few, *where, folder=folder, CROSSCODER_CACHE=CACHE), timeout=600)
     assert outcome.code == 0, outcome.err

@@ -12,7 +12,15 @@ from crosscoder.model import Crosscoder
 from tests.e2e.commands import SMALL, Outcome, ended, start
 
 METRICS = {
-    *("fve/base", "fve/chat", "fve_standardised/base", "fve_standardised/chat", "fve/difference", "l0", "dead_fraction"),
+    *(
+        "fve/base",
+        "fve/chat",
+        "fve_standardised/base",
+        "fve_standardised/chat",
+        "fve/difference",
+        "l0",
+        "dead_fraction",
+    ),
     *("n_latents", "n_tokens", "train_seconds", "harvest_seconds", "tokens_per_second", "loss", "tokens_sha256"),
 }
 
@@ -67,7 +75,7 @@ def test_the_crosscoder_loads_without_anything_else(smoke):
 
 
 def test_a_sweep_harvests_once_and_ends_with_one_table(tmp_path):
-    (tmp_path / "text.jsonl").write_text("".join(f'{{"text": "Line {i} of some text."}}\n' for i in range(200)))
+    (tmp_path / "text.jsonl").write_text("".join(f'{{"text": "Line {i} of some text."}}\n' for i in range(600)))
     sweep = ["-m", "n_latents=32,64", "activation=topk,batch_topk"]
     data = ["models=tiny", "data=files", f"data.corpora.0.paths=[{tmp_path / 'text.jsonl'}]"]
     small = [setting for setting in SMALL if not setting.startswith("n_latents")]
@@ -82,7 +90,7 @@ def test_a_sweep_harvests_once_and_ends_with_one_table(tmp_path):
 
     shards = list((tmp_path / "cache" / "stores").glob("*/*.safetensors"))
     assert {path.parent.name for path in shards} == {path.name for path in (tmp_path / "cache" / "stores").iterdir()}
-    assert len({path.parent for path in shards}) == 2  # train and held-out
+    assert len({path.parent for path in shards}) == 3  # train, validation, held-out
     first_run_done = (folder / "0" / "metrics.json").stat().st_mtime
     assert max(path.stat().st_mtime for path in shards) < first_run_done
 

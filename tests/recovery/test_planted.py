@@ -23,7 +23,9 @@ SOURCE_OF = {SHARED: "chat", BASE_ONLY: "base", CHAT_ONLY: "chat"}  # where a fe
 
 @pytest.fixture(scope="module")
 def splits(cache, tiny_pair) -> Splits:
-    return WORLD.stores(tiny_pair, [], None, Harvest(cache / "recovery"), {"train": 20_000, "validation": 2_000, "heldout": 4_000})
+    return WORLD.stores(
+        tiny_pair, [], None, Harvest(cache / "recovery"), {"train": 20_000, "validation": 2_000, "heldout": 4_000}
+    )
 
 
 @pytest.fixture(scope="module")

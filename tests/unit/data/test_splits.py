@@ -6,7 +6,6 @@ from crosscoder.data.text import Chats
 from crosscoder.errors import UserError
 from tests.small import store_of
 
-
 SIZES = {"train": 1000, "validation": 50, "heldout": 100}
 
 
