@@ -45,6 +45,7 @@ def timed(run: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def synchronise(device: str) -> None:
+    """Wait for what is queued on the device."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 

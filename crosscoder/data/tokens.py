@@ -71,7 +71,8 @@ def pack(
             columns = torch.tensor(rows[: n_sequences * seq_len]).T.contiguous()
             return TokenSet(Tokens(*columns), seq_len)
     raise UserError(
-        f"data has only {len(rows):,} {part} tokens, {n_tokens:,} were asked for; lower n_tokens, n_validation or n_heldout, or add data"
+        f"data has only {len(rows):,} {part} tokens, {n_tokens:,} were asked for; "
+        "lower n_tokens, n_validation or n_heldout, or add data"
     )
 
 

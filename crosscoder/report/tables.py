@@ -24,14 +24,13 @@ def show(title: str, rows: Iterable[Mapping[str, Any]], caption: str | None = No
 
 
 def by_source(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Flat keys `metric/source` as one row per metric, one column per source; keys without a source fill the first column."""
-    names = list(dict.fromkeys(key.partition("/")[2] for key in scalars))
-    columns = [name for name in names if name] or ["value"]
+    """Flat keys `metric/source` as one row per metric, one column per source, and `all` for keys without one."""
+    columns = sorted(dict.fromkeys(key.partition("/")[2] or "all" for key in scalars), key="all".__eq__)
     rows: dict[str, dict[str, Any]] = {}
     for key, value in scalars.items():
         metric, _, source = key.partition("/")
         row = rows.setdefault(metric, {"": metric, **dict.fromkeys(columns, "")})
-        row[source or columns[0]] = value
+        row[source or "all"] = value
     return list(rows.values())
 
 

@@ -33,11 +33,11 @@ def test_figures_are_shown_at_the_precision_one_reads(value, shown):
 def test_flat_keys_become_a_row_per_metric_and_a_column_per_source():
     rows = by_source({"fve/base": 0.9, "fve/chat": 0.8, "fve/difference": 0.7, "kl/chat": 0.1, "l0": 32.0})
     assert rows == [
-        {"": "fve", "base": 0.9, "chat": 0.8, "difference": 0.7},
-        {"": "kl", "base": "", "chat": 0.1, "difference": ""},
-        {"": "l0", "base": 32.0, "chat": "", "difference": ""},
+        {"": "fve", "base": 0.9, "chat": 0.8, "difference": 0.7, "all": ""},
+        {"": "kl", "base": "", "chat": 0.1, "difference": "", "all": ""},
+        {"": "l0", "base": "", "chat": "", "difference": "", "all": 32.0},
     ]
-    assert by_source({"l0": 32.0}) == [{"": "l0", "value": 32.0}]
+    assert by_source({"l0": 32.0}) == [{"": "l0", "all": 32.0}]
 
 
 def test_a_result_is_shown_with_its_tables(capsys):
