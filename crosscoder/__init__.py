@@ -1,7 +1,13 @@
 """Train and evaluate crosscoders for model diffing: one sparse code of a base and a finetuned language model."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crosscoder.data import Store
+    from crosscoder.lm import Pair, load_pair
+    from crosscoder.model import Crosscoder
+    from crosscoder.sparse import SparseCode
 
 _PUBLIC = {"Crosscoder": "model", "Pair": "lm", "SparseCode": "sparse", "Store": "data", "load_pair": "lm"}
 
