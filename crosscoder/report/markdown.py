@@ -5,10 +5,11 @@ So no figure in a document is typed by hand.
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crosscoder.documents import put, table
 from crosscoder.errors import UserError, one_line
 from crosscoder.evals import Result
 from crosscoder.report.tables import by_source, figure
@@ -18,15 +19,9 @@ BEGIN, END = "<!-- figures of a run -->", "<!-- end of figures -->"
 TRAINING = ("n_latents", "n_tokens", "train_tokens", "harvest_seconds", "train_seconds", "tokens_per_second")
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
+def grid(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as a Markdown table; their keys are its columns."""
-    rows = list(rows)
-    lines = [
-        list(rows[0]),
-        ["---", *["---:"] * (len(rows[0]) - 1)],
-        *([figure(x) for x in row.values()] for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(list(rows[0]), [[figure(value) for value in row.values()] for row in rows])
 
 
 def figures(run: Run) -> str:
@@ -36,23 +31,14 @@ def figures(run: Run) -> str:
     metrics = json.loads(run.metrics.read_text())
     parts = []
     for result in (Result.load(path) for path in sorted(run.results.glob("*.json"))):
-        parts += [f"`{result.name}`, {result.meta['n_tokens']:,} held-out tokens:", table(by_source(result.scalars))]
+        parts += [f"`{result.name}`, {result.meta['n_tokens']:,} held-out tokens:", grid(by_source(result.scalars))]
         if rules := result.tables.get("norm_rules"):
             parts.append("; ".join(f"{row['rule']}: {figure(row['latents'])}" for row in rules) + ".")
     parts += [
         f"training, tokens `{metrics['tokens_sha256'][:16]}`:",
-        table([{name: metrics[name] for name in TRAINING}]),
+        grid([{name: metrics[name] for name in TRAINING}]),
     ]
     return "\n\n".join(parts)
-
-
-def put(text: str, new: str) -> str:
-    """A document with what stands between its marks replaced."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"the document has no place for figures: it needs {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
 @one_line()
@@ -61,7 +47,8 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise UserError("usage: python -m crosscoder.report.markdown RUN DOCUMENT")
     document = Path(sys.argv[2])
-    document.write_text(put(document.read_text(encoding="utf-8"), figures(Run(sys.argv[1]))), encoding="utf-8")
+    text = put(document.read_text(encoding="utf-8"), BEGIN, END, figures(Run(sys.argv[1])))
+    document.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

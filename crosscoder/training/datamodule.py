@@ -35,7 +35,8 @@ class ActsModule(L.LightningDataModule):
             raise UserError(
                 f"{mixing.store.folder} has {len(mixing):,} tokens to train on, fewer than batch_size={batch_size:,}"
             )
-        self.batch_size, self.validation = batch_size, validation or mixing
+        self.batch_size = batch_size
+        self.validation = mixing if validation is None else validation
         self.epochs = Epochs(mixing, batch_size, seed)
 
     def train_dataloader(self) -> DataLoader:

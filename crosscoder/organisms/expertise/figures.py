@@ -1,10 +1,10 @@
 """The evaluation as tables: one for the terminal, and the part of README.md between its two markers."""
 
-import re
 from typing import Any
 
 from rich.table import Table
 
+from crosscoder import documents
 from crosscoder.organisms.expertise.prompts import FOLDER
 from crosscoder.organisms.expertise.transcripts import FRAMINGS
 
@@ -48,9 +48,8 @@ def table(result: dict[str, Any]) -> Table:
 
 def markdown(result: dict[str, Any]) -> str:
     """For the README: the table, the plain line, and both models on the guide's own prompt."""
-    grid = [HEADER, ["---"] + ["---:"] * len(FRAMINGS), *rows(result["scalars"])]
-    lines = ["| " + " | ".join(row) + " |" for row in grid]
-    lines += [
+    lines = [
+        documents.table(HEADER, rows(result["scalars"])),
         "",
         f"{result['meta']['questions']} questions, each in three framings. {plain_line(result['scalars'])}",
         "",
@@ -68,9 +67,5 @@ def quote(answer: str) -> str:
 def rewrite_readme(result: dict[str, Any]) -> None:
     """Replace what stands between the markers."""
     path = FOLDER / "README.md"
-    text = path.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"{path.name} has lost its markers '{START}' and '{END}'")
-    fresh = f"{START}\n{markdown(result)}\n{END}"
-    path.write_text(pattern.sub(lambda _: fresh, text), encoding="utf-8")
+    text = documents.put(path.read_text(encoding="utf-8"), START, END, markdown(result))
+    path.write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from crosscoder.documents import put
 from crosscoder.errors import UserError
 from crosscoder.evals import Result
 from crosscoder.report import markdown
@@ -37,7 +38,7 @@ def test_a_document_gets_a_runs_figures_between_its_marks(run, tmp_path, monkeyp
 
 def test_a_document_without_marks_is_refused():
     with pytest.raises(UserError, match="no place for figures"):
-        markdown.put("text", "figures")
+        put("text", markdown.BEGIN, markdown.END, "figures")
 
 
 def test_a_run_that_did_not_finish_is_refused(tmp_path):
