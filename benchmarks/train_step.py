@@ -13,6 +13,7 @@ from crosscoder.activations.batch_topk import BatchTopK
 from crosscoder.losses import LossInput, total
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
+from crosscoder.memory import kept
 from crosscoder.model import Crosscoder
 from crosscoder.sources import Source, Sources
 
@@ -95,7 +96,8 @@ def main() -> None:
         rounds={"type": int, "default": 3, "help": "turns of each contestant"},
     )
     torch.manual_seed(0)
-    rows = [row(n, given.width, given.k, given.batch, given.rounds, given.device) for n in given.n_latents]
+    with kept():
+        rows = [row(n, given.width, given.k, given.batch, given.rounds, given.device) for n in given.n_latents]
     report(
         f"One training step, d = {given.width} x 2, k = {given.k}, batch {given.batch:,}",
         rows,

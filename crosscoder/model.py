@@ -20,13 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from crosscoder import activations
+from crosscoder import activations, kernels
 from crosscoder.activations import Activation
 from crosscoder.errors import UserError
 from crosscoder.init import TransposedDecoder
 from crosscoder.lm import Reading
 from crosscoder.sources import Sources
-from crosscoder.sparse import Code, DenseCode, SparseCode
+from crosscoder.sparse import Code, DenseCode, Index, SparseCode, product
 from crosscoder.types import Acts, Dense, PerLatent
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Crosscoder(nn.Module):
         n_latents: size of the dictionary.
         activation: which latents are active (crosscoder/activations).
         init: initial weights, drawn from `seed`.
-        gemm_dtype: of the encoder's matrix product in training; inference is in the weights' own.
+        gemm_dtype: of matrix products in training; inference is in the weights' own.
     """
 
     mean: Tensor
@@ -117,27 +117,35 @@ class Crosscoder(nn.Module):
     def forward(self, acts: Acts) -> Output:
         """Code and reconstruction of activations [batch, d_total]."""
         code = self._code(acts)
-        return Output(code, self.decode(code), lambda latents: acts @ self.W_enc[latents].T + self.b_enc[latents])
+        return Output(code, self.decode(code), lambda latents: self._pre_of(latents, acts))
 
     def _code(self, acts: Acts) -> Code:
         if acts.shape[-1] != self.sources.d_total:
             raise UserError(
                 f"the crosscoder expects {self.sources.describe()}, not activations of width {acts.shape[-1]}"
             )
-        if self.activation.dense:
-            return DenseCode(self.activation(acts @ self.W_enc.T + self.b_enc))
+        pre = self._pre(acts)  # only a dense code keeps it for its gradient
         with torch.no_grad():
-            pre = self._pre(acts)
-            index = self.activation.select(pre, self.selection_scale)
-            values = pre[index.rows, index.latents].to(acts.dtype)
-        return SparseCode.encode(acts, self.W_enc, self.b_enc, index, values)
+            chosen = self.activation.select(pre.detach(), self.selection_scale)
+            if isinstance(chosen, Index) and (kernels.reference() or chosen.is_dense()):
+                chosen = chosen.mask()
+        if isinstance(chosen, Index):
+            values = chosen.take(pre.detach()).to(acts.dtype)
+            return SparseCode.encode(acts, self.W_enc, self.b_enc, chosen, values)
+        return DenseCode(torch.where(chosen, pre, 0).to(acts.dtype), self.product_dtype)
 
     def _pre(self, acts: Acts) -> Dense:
         """The one dense product of a training step."""
-        if not self.training or self.gemm_dtype == acts.dtype:
-            return torch.addmm(self.b_enc, acts, self.W_enc.T)
-        low = self.gemm_dtype
+        low = self.product_dtype
         return torch.addmm(self.b_enc.to(low), acts.to(low), self.W_enc.to(low).T)
+
+    def _pre_of(self, latents: Tensor, acts: Acts) -> Dense:
+        return product(acts, self.W_enc.index_select(0, latents).T, self.product_dtype) + self.b_enc[latents]
+
+    @property
+    def product_dtype(self) -> torch.dtype:
+        """Of matrix products: `gemm_dtype` in training, else the weights' own."""
+        return self.gemm_dtype if self.training and not kernels.reference() else self.W_enc.dtype
 
     def _complete(self, acts: Tensor, source: str) -> Acts:
         present = self.sources[source]

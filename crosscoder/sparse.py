@@ -9,8 +9,8 @@ f their values, the rest are gathers over E:
     decoder grad  ∂W_dec[j] = Σ_{t∈E_j} f_tj · ∂x̂_t
     encoder grad  ∂W_enc[j] = Σ_{t∈E_j} ∂f_tj · x_t
 
-`embedding_bag` does each of these in one pass over contiguous rows. The two weight gradients run over the transposed
-index (entries sorted by latent), so every gradient row is written once and the result does not depend on thread order.
+Each is one pass over contiguous rows (crosscoder/kernels). The two weight gradients run over the transposed index (entries
+sorted by latent), so every gradient row is written once and the result does not depend on thread order.
 """
 
 import json
@@ -23,10 +23,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
+from crosscoder import kernels
 from crosscoder.errors import UserError
 from crosscoder.types import Acts, Decoder, Dense, Entries, Indices, PerLatent, PerToken, Tokens
+
+# share of active entries above which the dense products are faster: on a CPU, between 1/16 (4,096 latents) and 1/26 (16,384)
+DENSE_ABOVE = 1 / 24
 
 
 @dataclass(frozen=True)
@@ -38,43 +41,94 @@ class Index:
     batch: int
     n_latents: int
 
+    @classmethod
+    def at(cls, flat: Tensor, batch: int, n_latents: int) -> "Index":
+        """The entries at these rising positions of a flattened [batch, n_latents]."""
+        return cls(flat // n_latents, flat % n_latents, batch, n_latents)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, entries: Tensor) -> "Index":
+        return Index(self.rows[entries], self.latents[entries], self.batch, self.n_latents)
+
     @cached_property
-    def offsets(self) -> Tensor:
-        """[batch]: where each row starts in `latents`."""
-        counts = torch.bincount(self.rows, minlength=self.batch)
-        return counts.cumsum(0) - counts
+    def counts(self) -> Tensor:
+        """How many latents are active on each token, [batch]."""
+        return torch.bincount(self.rows, minlength=self.batch)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where each row starts in `latents`, and where the last one ends, [batch + 1]."""
+        return _starts(self.counts)
+
+    @cached_property
+    def counts_by_latent(self) -> Tensor:
+        """On how many tokens each latent is active, [n_latents]."""
+        return torch.bincount(self.latents, minlength=self.n_latents)
 
     @cached_property
     def transposed(self) -> tuple[Indices, Indices, Tensor]:
         """Entries sorted by latent: (the order, their rows, where each latent starts)."""
         order = torch.argsort(self.latents, stable=True)
-        counts = torch.bincount(self.latents, minlength=self.n_latents)
-        return order, self.rows[order], counts.cumsum(0) - counts
+        return order, self.rows[order], _starts(self.counts_by_latent)
+
+    def is_dense(self) -> bool:
+        """Whether there are so many entries that dense products are faster."""
+        return len(self) > DENSE_ABOVE * self.batch * self.n_latents
+
+    def mask(self) -> Tensor:
+        """[batch, n_latents] bool: the active entries."""
+        mask = torch.zeros(self.batch, self.n_latents, dtype=torch.bool, device=self.rows.device)
+        mask[self.rows, self.latents] = True
+        return mask
+
+    def take(self, dense: Dense) -> Entries:
+        """The entries of a [batch, n_latents]."""
+        return dense.reshape(-1)[self.rows * self.n_latents + self.latents]
 
     def gather(self, values: Entries, table: Decoder) -> Acts:
         """Σ_{j∈E_t} values_tj · table[j] for every token t."""
-        return embedding_bag(self.latents, table, self.offsets, mode="sum", per_sample_weights=values)
+        return kernels.of(table.device.type).bag(self.latents, self.starts, values, table)
 
     def scatter(self, values: Entries, acts: Acts) -> Decoder:
         """Σ_{t∈E_j} values_tj · acts[t] for every latent j."""
         order, rows, starts = self.transposed
-        return embedding_bag(rows, acts, starts, mode="sum", per_sample_weights=values[order])
+        return kernels.of(acts.device.type).bag(rows, starts, values[order], acts)
 
     def dots(self, acts: Acts, table: Decoder) -> Entries:
         """⟨acts[t], table[j]⟩ for every entry (t, j)."""
-        return torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            acts.contiguous(), table, self.latents, self.offsets, self.rows, 0
-        )
+        return kernels.of(table.device.type).dots(self.latents, self.starts, self.rows, acts, table)
 
     def sum_by_latent(self, values: Entries) -> PerLatent:
         """Σ_t values_tj for every latent j."""
         return values.new_zeros(self.n_latents).index_add_(0, self.latents, values)
 
 
+def _starts(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Where a mask is true, as rising positions of the flattened mask."""
+    flat = mask.view(-1)
+    if mask.is_cuda or len(flat) % 8:
+        return flat.nonzero()[:, 0]
+    # almost all are false: eight at a time are dismissed together
+    words = flat.view(torch.int64).nonzero()[:, 0]
+    word, place = flat.view(-1, 8)[words].nonzero(as_tuple=True)
+    return 8 * words[word] + place
+
+
 def index_of(active: Tensor) -> Index:
     """The index of a boolean mask [batch, n_latents]."""
-    rows, latents = active.nonzero(as_tuple=True)
-    return Index(rows, latents, *active.shape)
+    return Index.at(positions(active.contiguous()), *active.shape)
+
+
+def index_or_mask(active: Tensor) -> Index | Tensor:
+    """The index of a boolean mask [batch, n_latents], or the mask itself where an index would not profit."""
+    dense = active.count_nonzero() > DENSE_ABOVE * active.numel()
+    return active if dense else index_of(active)
 
 
 class _Encode(torch.autograd.Function):
@@ -119,6 +173,11 @@ class _Decode(torch.autograd.Function):
         )
 
 
+def product(a: Tensor, b: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """a @ b in `dtype` (backward, too), given in a's own."""
+    return a @ b if dtype in (None, a.dtype) else (a.to(dtype) @ b.to(dtype)).to(a.dtype)
+
+
 @dataclass(frozen=True)
 class SparseCode:
     """f as (index, values). `tokens` and `strings` say what it was computed on, where that is known."""
@@ -151,11 +210,11 @@ class SparseCode:
 
     def l0(self) -> PerToken:
         """How many latents are active on each token."""
-        return torch.bincount(self.index.rows, minlength=len(self)).float()
+        return self.index.counts.float()
 
     def counts(self) -> Tensor:
         """On how many tokens each latent is active, [n_latents]."""
-        return torch.bincount(self.index.latents, minlength=self.n_latents)
+        return self.index.counts_by_latent
 
     def to_dense(self) -> Dense:
         """The same code as [batch, n_latents]."""
@@ -191,13 +250,17 @@ class SparseCode:
 
 @dataclass(frozen=True)
 class DenseCode:
-    """f as [batch, n_latents], for codes too dense for a sparse one to profit; answers what a SparseCode answers."""
+    """f as [batch, n_latents], for codes too dense for a sparse one to profit; answers what a SparseCode answers.
+
+    `dtype` is that of the products with it; None: its own.
+    """
 
     f: Dense
+    dtype: torch.dtype | None = None
 
     def decode(self, W_dec: Decoder) -> Acts:
         """Σ_j f_j W_dec[j], without the bias."""
-        return self.f @ W_dec
+        return product(self.f, W_dec, self.dtype)
 
     def __len__(self) -> int:
         return len(self.f)
@@ -225,58 +288,7 @@ class DenseCode:
     def to_sparse(self) -> SparseCode:
         """The same code as a SparseCode (detached)."""
         index = index_of(self.f > 0)
-        return SparseCode(index, self.f.detach()[index.rows, index.latents])
+        return SparseCode(index, index.take(self.f.detach()))
 
 
 Code = SparseCode | DenseCode
-
-
-# --- selection: which entries a code keeps. Ties break by position: the lower row, then the lower latent ---
-
-
-def topk_rows(scores: Dense, k: int) -> Tensor:
-    """Latents of the k largest scores of each row, [batch, k]; of equal scores the lower latent is kept."""
-    k = min(k, scores.shape[1])
-    if k == scores.shape[1]:
-        return torch.arange(k, device=scores.device).expand(len(scores), k)
-    values, latents = scores.topk(k + 1, dim=1)
-    tied = (values[:, k] == values[:, k - 1]) & (values[:, k] > 0)
-    latents = latents[:, :k]
-    if tied.any():
-        latents[tied] = scores[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
-    return latents
-
-
-def select_topk(scores: Dense, k: int) -> Index:
-    """Per token the k largest positive scores."""
-    latents = topk_rows(scores, k).sort(dim=1).values
-    positive = scores.gather(1, latents) > 0
-    rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(latents)
-    return Index(rows[positive], latents[positive], *scores.shape)
-
-
-def select_batch_topk(scores: Dense, k: int) -> Index:
-    """Over the batch the k · batch largest positive scores (Bussmann et al. 2024), exactly.
-
-    Only entries above a guess, read off a sample of the rows, are compared with each other. If they turn out too few,
-    the guess was too high, and every positive entry is compared.
-    """
-    wanted = min(k * len(scores), scores.numel())
-    index = index_of(scores > _guess(scores, k))
-    if len(index.rows) < wanted:
-        index = index_of(scores > 0)
-    if len(index.rows) <= wanted:
-        return index
-    offered = scores[index.rows, index.latents]
-    threshold = offered.kthvalue(len(offered) - wanted + 1).values
-    keep = offered > threshold
-    # entries equal to the threshold fill what is left, in order of position
-    keep[(offered == threshold).nonzero()[: wanted - int(keep.sum()), 0]] = True
-    return Index(index.rows[keep], index.latents[keep], *scores.shape)
-
-
-def _guess(scores: Dense, k: int, rows: int = 64, slack: float = 1.5) -> Tensor:
-    """A score that somewhat more than k entries a row exceed, on evenly spaced rows and latents."""
-    sample = scores[:: max(1, len(scores) // rows), :: max(1, scores.shape[1] // 1024)].flatten()
-    rank = min(int(slack * k * len(sample) / scores.shape[1]) + 1, len(sample))
-    return sample.kthvalue(len(sample) - rank + 1).values.clamp(min=0)

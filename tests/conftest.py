@@ -12,6 +12,9 @@ import jaxtyping
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # without a GPU, triton's kernels run in its interpreter; it asks once
+
 from crosscoder.data import Harvest, Splits
 from crosscoder.data.planted import Planted
 from crosscoder.lm import Pair, load_pair

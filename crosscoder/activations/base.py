@@ -7,7 +7,7 @@ is the latents' decoder norm: what a latent contributes, not how its encoder hap
 import copy
 import importlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,16 +17,13 @@ from crosscoder.types import Dense, PerLatent
 
 
 class Activation(nn.Module):
-    """Base of all activations. State that inference needs is a buffer.
+    """Base of all activations. State that inference needs is a buffer."""
 
-    `dense = True` gives `forward(pre) -> Dense` and takes the dense path; otherwise `select(scores)` gives the index of the
-    active entries, whose values are their pre-activations.
-    """
+    def select(self, pre: Dense, scale: PerLatent) -> Index | Tensor:
+        """The active entries of pre-activations [batch, n_latents], whose values they are; each must be positive.
 
-    dense: ClassVar[bool] = False
-
-    def select(self, pre: Dense, scale: PerLatent) -> Index:
-        """The active entries of pre-activations [batch, n_latents]. Each must have a positive pre-activation."""
+        As an index, or, where it has that anyway and many are active, as a boolean mask (`sparse.index_or_mask`).
+        """
         raise NotImplementedError
 
     def at(self, progress: float) -> None:
@@ -62,8 +59,3 @@ def from_spec(spec: dict[str, Any]) -> Activation:
         return cls(**arguments)
     except TypeError as error:
         raise UserError(f"activation '{name}': {error}") from error
-
-
-def scores(pre: Tensor, scale: PerLatent) -> Tensor:
-    """pre · scale: what selection compares. It keeps positive ones only, so the relu can be spared."""
-    return pre * scale

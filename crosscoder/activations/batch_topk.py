@@ -9,10 +9,11 @@ threshold θ / Σ_s ‖d_j^s‖ per latent.
 
 import torch
 
-from crosscoder.activations.base import Activation, scores
+from crosscoder.activations.base import Activation
 from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.topk import TopK
-from crosscoder.sparse import Index, index_of, select_batch_topk
+from crosscoder.select import above, select_batch_topk
+from crosscoder.sparse import Index
 from crosscoder.types import Dense, PerLatent
 
 
@@ -34,11 +35,10 @@ class BatchTopK(TopK):
         self.register_buffer("threshold", torch.tensor(-1.0))  # negative: not seen yet
 
     def select(self, pre: Dense, scale: PerLatent) -> Index:
-        v = scores(pre, scale)
         if not self.training:
-            return index_of(v > self.threshold.clamp(min=0))
-        index = select_batch_topk(v, self.k_now)
-        self._follow(v[index.rows, index.latents])
+            return above(pre, scale, self.threshold.clamp(min=0))[0]
+        index = select_batch_topk(pre, scale, self.k_now)
+        self._follow(index.take(pre) * scale[index.latents])
         return index
 
     def _follow(self, kept: torch.Tensor) -> None:

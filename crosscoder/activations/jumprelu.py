@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from crosscoder.activations.base import Activation
-from crosscoder.sparse import Index, index_of
+from crosscoder.sparse import Index, index_or_mask
 from crosscoder.types import Dense, PerLatent
 
 
@@ -29,8 +30,8 @@ class JumpReLU(Activation):
         activation.threshold.copy_(threshold)
         return activation
 
-    def select(self, pre: Dense, scale: PerLatent) -> Index:
-        return index_of(pre > self.threshold.clamp(min=0))
+    def select(self, pre: Dense, scale: PerLatent) -> Index | Tensor:
+        return index_or_mask(pre > self.threshold.clamp(min=0))
 
     def arguments(self) -> dict[str, Any]:
         return {"n_latents": len(self.threshold)}

@@ -1,14 +1,14 @@
 """f = max(0, pre). Lindsey et al. 2024."""
 
+from torch import Tensor
+
 from crosscoder.activations.base import Activation
-from crosscoder.types import Dense
+from crosscoder.sparse import Index, index_or_mask
+from crosscoder.types import Dense, PerLatent
 
 
 class ReLU(Activation):
     """Dense early in training; sparsity comes from a penalty (losses/l1.py)."""
 
-    dense = True
-
-    def forward(self, pre: Dense) -> Dense:
-        """max(0, pre), [batch, n_latents]."""
-        return pre.relu()
+    def select(self, pre: Dense, scale: PerLatent) -> Index | Tensor:
+        return index_or_mask(pre > 0)

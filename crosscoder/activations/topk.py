@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 
-from crosscoder.activations.base import Activation, scores
+from crosscoder.activations.base import Activation
 from crosscoder.errors import UserError
-from crosscoder.sparse import Index, select_topk
+from crosscoder.select import select_topk
+from crosscoder.sparse import Index
 from crosscoder.types import Dense, PerLatent
 
 
@@ -38,7 +39,7 @@ class TopK(Activation):
         return round(self.k * (1 + float(self.fraction_left) * (self.start - 1)))
 
     def select(self, pre: Dense, scale: PerLatent) -> Index:
-        return select_topk(scores(pre, scale), self.k_now)
+        return select_topk(pre, scale, self.k_now)
 
     def arguments(self) -> dict[str, Any]:
         return {"k": self.k, "start": self.start, "anneal": self.anneal}

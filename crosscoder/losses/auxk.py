@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crosscoder.losses.base import LossInput
+from crosscoder.sparse import product
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,6 @@ class AuxK:
         if k_aux < len(dead):
             strongest = (pre * crosscoder.selection_scale[dead]).detach().topk(k_aux, dim=-1).indices
             pre = pre * torch.zeros_like(pre).scatter_(1, strongest, 1.0)
-        explained = pre @ crosscoder.W_dec[dead]
+        explained = product(pre, crosscoder.W_dec.index_select(0, dead), crosscoder.product_dtype)
         unexplained = given.mean((error - explained).square().sum(-1))
         return unexplained / given.mean((error - error.mean(0)).square().sum(-1))

@@ -11,7 +11,7 @@ from crosscoder.sources import Sources
 from tests.configs import activation_of, choices
 from tests.small import crosscoder_of, random_acts
 
-N_LATENTS, WIDTH = 24, 6
+N_LATENTS, WIDTH = 120, 6  # at k = 4, codes are sparse
 every_activation = pytest.mark.parametrize("name", choices("activation"))
 seeds = st.integers(0, 2**16)
 

@@ -8,7 +8,7 @@ from crosscoder.losses import LossInput, Term, total
 from tests.configs import activation_of, choices, composed
 from tests.small import crosscoder_of, random_acts
 
-N_LATENTS, WIDTH = 32, 6
+N_LATENTS, WIDTH = 120, 6  # at k = 4, codes are sparse
 
 
 def term_of(loss: str) -> Term:

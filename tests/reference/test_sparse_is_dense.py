@@ -1,16 +1,36 @@
-"""Loss and every gradient of the sparse path equal those of a dense forward pass through autograd, in fp32."""
+"""Loss and every gradient, by whichever kernels, equal those of a dense forward pass through plain autograd, in fp32."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from hydra.utils import instantiate
 
+from crosscoder import kernels
 from crosscoder.losses import LossInput, Term, total
 from crosscoder.model import Crosscoder, Output
-from crosscoder.sparse import DenseCode
+from crosscoder.sparse import DenseCode, SparseCode
 from tests.configs import activation_of, choices, composed
 from tests.small import crosscoder_of, random_acts
 
-N_LATENTS, WIDTHS, BATCH = 64, (10, 14), 128
+N_LATENTS, WIDTHS, BATCH = 160, (10, 14), 96
+PATHS = [("cpu", by) for by in ("embedding", "triton", "reference")]
+PATHS += [("cuda", by) for by in ("embedding", "triton", "reference") if torch.cuda.is_available()]
+
+
+@pytest.fixture(params=PATHS, ids="-".join)
+def device(request, monkeypatch) -> Iterator[str]:
+    """Where to compute, with the kernels of this case chosen."""
+    on, by = request.param
+    if by == "triton" and importlib.util.find_spec("triton") is None:
+        pytest.skip("triton has no build here")
+    monkeypatch.setenv(kernels.VARIABLE, by)
+    kernels.asked.cache_clear()
+    kernels.of.cache_clear()
+    yield on
+    kernels.asked.cache_clear()
+    kernels.of.cache_clear()
 
 
 def terms_of(loss: str) -> dict[str, Term]:
@@ -20,33 +40,59 @@ def terms_of(loss: str) -> dict[str, Term]:
 def dense_output(crosscoder: Crosscoder, acts: torch.Tensor, active: torch.Tensor) -> Output:
     """The forward pass with the same entries active, and nothing of the package in it but the record."""
     pre = acts @ crosscoder.W_enc.T + crosscoder.b_enc
-    f = torch.where(active, pre, torch.zeros(()))
+    f = torch.where(active, pre, 0)
     return Output(DenseCode(f), f @ crosscoder.W_dec + crosscoder.b_dec, lambda latents: pre[:, latents])
 
 
 def loss_and_gradients(
     crosscoder: Crosscoder, acts: torch.Tensor, output: Output, terms: dict[str, Term]
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    dead = torch.arange(N_LATENTS) % 3 == 0
+    dead = torch.arange(N_LATENTS, device=acts.device) % 3 == 0
     loss, _ = total(terms, LossInput(acts, output, crosscoder, dead, progress=1.0, mean=torch.mean))
     crosscoder.zero_grad(set_to_none=True)
     loss.backward()
     return loss.item(), {n: w.grad for n, w in crosscoder.named_parameters() if w.grad is not None}
 
 
+def require_equal(crosscoder: Crosscoder, acts: torch.Tensor, loss: str) -> Output:
+    terms, output = terms_of(loss), crosscoder(acts)
+    active = output.code.to_dense().detach() > 0
+    assert 0 < active.float().mean() < 1
+    ours_loss, ours = loss_and_gradients(crosscoder, acts, output, terms)
+    dense_loss, dense = loss_and_gradients(crosscoder, acts, dense_output(crosscoder, acts, active), terms)
+    assert ours_loss == pytest.approx(dense_loss, rel=1e-5)
+    assert ours.keys() == dense.keys()
+    assert ours.keys()
+    for name, gradient in dense.items():
+        assert (ours[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
+    return output
+
+
+@pytest.fixture
+def crosscoder_with(device: str) -> Callable[..., Crosscoder]:
+    """`crosscoder_with("relu", b_enc=-4.0)`: in training, every product in fp32; a lower bias makes a sparser code."""
+
+    def make(activation: str, b_enc: float = 0.0) -> Crosscoder:
+        crosscoder = crosscoder_of(activation_of(activation, N_LATENTS, k=6), WIDTHS, N_LATENTS).train()
+        with torch.no_grad():
+            crosscoder.b_enc += b_enc
+        return crosscoder.to(device)
+
+    return make
+
+
 @pytest.mark.parametrize("loss", choices("loss"))
 @pytest.mark.parametrize("activation", choices("activation"))
-def test_sparse_path_equals_dense_reference(activation, loss):
-    crosscoder = crosscoder_of(activation_of(activation, N_LATENTS, k=6), WIDTHS, N_LATENTS).train()
-    acts, terms = random_acts(BATCH, sum(WIDTHS)), terms_of(loss)
-    output = crosscoder(acts)
-    active = output.code.to_dense().detach() > 0
+def test_sparse_path_equals_dense_reference(crosscoder_with, device, activation, loss):
+    acts = random_acts(BATCH, sum(WIDTHS)).to(device)
+    # relu and jumprelu are sparse once few pre-activations are positive
+    crosscoder = crosscoder_with(activation, b_enc=0.0 if "topk" in activation else -4.0)
+    output = require_equal(crosscoder, acts, loss)
+    assert isinstance(output.code, DenseCode if kernels.reference() else SparseCode)
 
-    sparse_loss, sparse = loss_and_gradients(crosscoder, acts, output, terms)
-    dense_loss, dense = loss_and_gradients(crosscoder, acts, dense_output(crosscoder, acts, active), terms)
 
-    assert sparse_loss == pytest.approx(dense_loss, rel=1e-5)
-    assert sparse.keys() == dense.keys()
-    assert sparse.keys()
-    for name, gradient in dense.items():
-        assert (sparse[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
+@pytest.mark.parametrize("loss", choices("loss"))
+@pytest.mark.parametrize("activation", ["relu", "jumprelu"])
+def test_dense_path_equals_dense_reference(crosscoder_with, device, activation, loss):
+    output = require_equal(crosscoder_with(activation), random_acts(BATCH, sum(WIDTHS)).to(device), loss)
+    assert isinstance(output.code, DenseCode)

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from crosscoder.errors import UserError
-from crosscoder.sparse import DenseCode, Index, SparseCode, index_of, select_batch_topk, select_topk
+from crosscoder.sparse import DenseCode, Index, SparseCode, index_of, index_or_mask
 from crosscoder.types import Tokens
 
 BATCH, N_LATENTS, WIDTH = 7, 11, 5
@@ -36,6 +34,10 @@ def values(index: Index) -> Tensor:
 def entries(index: Index) -> list[tuple[int, int, int]]:
     """(entry, token, latent)."""
     return list(zip(range(len(index.rows)), index.rows.tolist(), index.latents.tolist(), strict=True))
+
+
+def kept(index: Index) -> list[tuple[int, int]]:
+    return list(zip(index.rows.tolist(), index.latents.tolist(), strict=True))
 
 
 def doubles(*shape: int) -> Tensor:
@@ -121,6 +123,28 @@ def test_weighted_and_to_dense_pass_gradients_on(index, values):
     torch.testing.assert_close(weights.grad, index.sum_by_latent(values.detach()))
 
 
+@pytest.mark.parametrize("n_latents", [N_LATENTS, 16], ids=["one at a time", "eight at a time"])
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
+def test_an_index_lists_a_masks_entries_in_order(n_latents, density):
+    mask = torch.rand(BATCH, n_latents) < density
+    index = index_of(mask)
+    assert kept(index) == [tuple(place) for place in mask.nonzero().tolist()]
+    assert torch.equal(index.mask(), mask)
+    assert index.counts.tolist() == mask.sum(1).tolist()
+    assert index.counts_by_latent.tolist() == mask.sum(0).tolist()
+    half = torch.rand(len(index)) < 0.5
+    assert kept(index[half]) == [entry for entry, keep in zip(kept(index), half.tolist(), strict=True) if keep]
+
+
+def test_too_many_entries_stay_a_mask():
+    few, many = torch.zeros(10, 32, dtype=torch.bool), torch.zeros(10, 32, dtype=torch.bool)
+    few[0, :13], many[0, :14] = True, True  # of 320, a 24th of which is 13.3
+    assert kept(index_or_mask(few)) == [(0, latent) for latent in range(13)]
+    assert torch.equal(index_or_mask(many), many)
+    assert not index_of(few).is_dense()
+    assert index_of(many).is_dense()
+
+
 def test_a_code_without_entries_decodes_to_zero():
     code = SparseCode(index_of(torch.zeros(3, N_LATENTS, dtype=torch.bool)), torch.zeros(0))
     W_dec = torch.randn(N_LATENTS, WIDTH, requires_grad=True)
@@ -128,55 +152,6 @@ def test_a_code_without_entries_decodes_to_zero():
     recon.sum().backward()
     assert torch.equal(recon, torch.zeros(3, WIDTH))
     assert torch.equal(W_dec.grad, torch.zeros_like(W_dec))
-
-
-# --- selection ---
-
-# few distinct scores, so that ties are everywhere
-tied_scores = st.integers(1, 6).flatmap(
-    lambda width: st.lists(st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=6)
-)
-
-
-def kept(index: Index) -> list[tuple[int, int]]:
-    return list(zip(index.rows.tolist(), index.latents.tolist(), strict=True))
-
-
-def best(candidates: list[tuple[float, int, int]], k: int) -> list[tuple[int, int]]:
-    """The k largest positive of (score, row, latent), ties to the lower row and then the lower latent, in that order."""
-    ranked = sorted((-score, row, latent) for score, row, latent in candidates if score > 0)[:k]
-    return sorted((row, latent) for _, row, latent in ranked)
-
-
-def candidates(scores: Tensor) -> list[tuple[float, int, int]]:
-    return [(score, row, latent) for row, line in enumerate(scores.tolist()) for latent, score in enumerate(line)]
-
-
-@given(tied_scores, st.integers(1, 7))
-def test_topk_keeps_the_best_of_each_token(scores, k):
-    scores = torch.tensor(scores, dtype=torch.float32)
-    by_row = [best([c for c in candidates(scores) if c[1] == row], k) for row in range(len(scores))]
-    assert kept(select_topk(scores, k)) == [entry for row in by_row for entry in row]
-
-
-@given(tied_scores, st.integers(1, 7))
-def test_batch_topk_keeps_the_best_of_the_batch(scores, k):
-    scores = torch.tensor(scores, dtype=torch.float32)
-    assert kept(select_batch_topk(scores, k)) == best(candidates(scores), k * len(scores))
-
-
-@pytest.mark.parametrize("loud", ["the rows the guess looks at", "the rows it does not look at"])
-def test_batch_topk_is_exact_however_wrong_its_guess(loud):
-    scores = torch.rand(300, 20)
-    looked_at = torch.zeros(300, dtype=torch.bool)
-    looked_at[:: 300 // 64] = True
-    scores[looked_at if loud == "the rows the guess looks at" else ~looked_at] += 10
-    assert kept(select_batch_topk(scores, 6)) == best(candidates(scores), 6 * 300)
-
-
-def test_index_is_sorted_by_row_then_latent():
-    index = select_topk(torch.rand(20, 30), 5)
-    assert kept(index) == sorted(kept(index))
 
 
 # --- on disk ---
