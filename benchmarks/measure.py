@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from crosscoder.report.tables import show
+from crosscoder.report.tables import console, figure, show
 
 
 def arguments(doc: str, **options: dict[str, Any]) -> argparse.Namespace:
@@ -51,10 +51,12 @@ def synchronise(device: str) -> None:
 
 
 def report(title: str, rows: list[dict[str, Any]], to: Path | None, device: str = "cpu") -> None:
-    """Print the rows and write `{"rows": […], "machine": {…}}`."""
+    """Print the rows, one figure a line, and write `{"rows": […], "machine": {…}}`."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
     machine = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
-    show(title, rows, ", ".join(machine.values()))
+    first, *others = rows[0]
+    show(title, [{first: key} | {figure(row[first]): row.get(key, "") for row in rows} for key in others])
+    console.print(", ".join(machine.values()), style="dim")
     if to:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(json.dumps({"rows": rows, "machine": machine}, indent=1) + "\n", encoding="utf-8")

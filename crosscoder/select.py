@@ -2,9 +2,11 @@
 
 What is compared is the score v_tj = relu(pre_tj) · scale_j, and it is never written down for all of them: a block of rows
 at a time passes through the cache, and only entries above a guess are listed and compared with each other. The guess comes
-from a sample; where it was too high, the entries it cost are looked up again, so the selection is exact whatever the sample.
+from a sample; where it was too high, a lower one follows and in the end none, so the selection is exact whatever the sample.
 Ties break by position: the lower row, then the lower latent.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -75,10 +77,11 @@ def _guess_by_row(pre: Dense, scale: PerLatent, k: int) -> Tensor:
 def select_batch_topk(pre: Dense, scale: PerLatent, k: int) -> Index:
     """Over the batch the k · batch largest positive scores (Bussmann et al. 2024)."""
     wanted = min(k * len(pre), pre.numel())
-    guess = _guess(pre, scale, k)
-    index, scores = above(pre, scale, guess)
-    if len(scores) < wanted and guess > 0:
-        index, scores = above(pre, scale, torch.zeros_like(guess))
+    for slack in (1.5, 8.0, math.inf):
+        guess = _guess(pre, scale, k, slack)
+        index, scores = above(pre, scale, guess)
+        if len(scores) >= wanted or guess == 0:
+            break
     if len(scores) <= wanted:
         return index
     threshold = scores.kthvalue(len(scores) - wanted + 1).values
@@ -88,11 +91,11 @@ def select_batch_topk(pre: Dense, scale: PerLatent, k: int) -> Index:
     return index[keep]
 
 
-def _guess(pre: Dense, scale: PerLatent, k: int, rows: int = 64, latents: int = 1024, slack: float = 1.5) -> Tensor:
-    """A score that somewhat more than k entries a row exceed, going by evenly spaced rows and latents."""
+def _guess(pre: Dense, scale: PerLatent, k: int, slack: float, rows: int = 64, latents: int = 1024) -> Tensor:
+    """A score that about slack · k entries a row exceed, going by evenly spaced rows and latents; at least 0."""
     every = max(1, pre.shape[1] // latents)
     sample = (pre[:: max(1, len(pre) // rows), ::every] * scale[::every]).flatten()
-    if not len(sample):
+    rank = slack * k * len(sample) / pre.shape[1] + 1
+    if rank > len(sample):
         return scale.new_zeros(())
-    rank = min(int(slack * k * len(sample) / pre.shape[1]) + 1, len(sample))
-    return sample.kthvalue(len(sample) - rank + 1).values.clamp(min=0)
+    return sample.kthvalue(len(sample) - int(rank) + 1).values.clamp(min=0)

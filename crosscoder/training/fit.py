@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 
+from crosscoder.memory import kept
 from crosscoder.training.callbacks import LastCheckpoint, Throughput, TrainingProgress, quiet
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.module import CrosscoderModule, fit_threshold
@@ -30,7 +31,8 @@ def fit(
     checkpoint, throughput = LastCheckpoint(checkpoints), Throughput()
     callbacks = [TrainingProgress(batches.batch_size), checkpoint, throughput]
     run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
-    run.fit(module, batches)
+    with kept():
+        run.fit(module, batches)
     checkpoint.exit_if_interrupted(run)
     fit_threshold(module.crosscoder, batches.validation.sequential(batches.batch_size))
     return {**throughput.figures(), "loss": float(run.logged_metrics["loss"])}

@@ -1,0 +1,120 @@
+"""Tokens per second of `trainer.fit` against the bare training step: what Lightning, logging and loading cost.
+
+The two take turns of a few steps each, on the same kind of activations; no latent counts as dead, and the logger is the main job's.
+The first turn, in which both get their memory from the system, does not count.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning as L
+import torch
+import wandb
+import yaml
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+
+from benchmarks.inputs import pair, random_store
+from benchmarks.measure import arguments, report, synchronise, timed
+from benchmarks.train_step import ours
+from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.data import Mixing, Store
+from crosscoder.losses.auxk import AuxK
+from crosscoder.losses.reconstruction import Reconstruction
+from crosscoder.model import Crosscoder
+from crosscoder.sources import Sources
+from crosscoder.training import ActsModule, CrosscoderModule, fit
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+class Turns(Callback):
+    """After every `length` steps of the trainer, as many bare ones; seconds of each turn."""
+
+    def __init__(self, step: Callable[[], None], length: int, device: str) -> None:
+        self.step, self.length, self.device = step, length, device
+        self.fit: list[float] = []
+        self.bare: list[float] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begin = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.length:
+            return
+        synchronise(self.device)
+        self.fit.append(time.perf_counter() - self._begin)
+        self.bare.append(timed(lambda: [self.step() for _ in range(self.length)], self.device))
+        self._begin = time.perf_counter()
+
+
+def turns(sources: Sources, store: Store, n_latents: int, k: int, batch: int, given: Any, folder: Path) -> Turns:
+    """One run of the trainer, interrupted by bare steps."""
+    losses = {"reconstruction": Reconstruction("unsquared"), "auxk": AuxK()}
+    module = CrosscoderModule(
+        Crosscoder(sources, n_latents, BatchTopK(k)),
+        losses,
+        partial(torch.optim.Adam, lr=1e-4, fused=True),
+        n_steps=(given.turns + 1) * given.length,
+        dead_after=1.0,
+    )
+    taken = Turns(
+        ours(sources, n_latents, k, torch.randn(batch, sources.d_total, device=given.device)),
+        given.length,
+        given.device,
+    )
+    trainer = instantiate(yaml.safe_load((CONF / "trainer" / "default.yaml").read_text()))
+    logger = {**yaml.safe_load((CONF / "logger" / "wandb.yaml").read_text()), "save_dir": str(folder), "mode": "offline"}
+    fit(
+        module,
+        ActsModule(Mixing(store, sources), batch),
+        lambda callbacks, **options: trainer(callbacks=[*callbacks, taken], **options),
+        instantiate(logger),
+        folder / "checkpoints",
+    )
+    wandb.finish()
+    return taken
+
+
+def row(n_latents: int, k: int, batch: int, taken: Turns) -> dict[str, float]:
+    """One size."""
+    whole, bare = taken.fit[1:], taken.bare[1:]
+    return {
+        "n_latents": n_latents,
+        "k": k,
+        "batch": batch,
+        "fit_tokens_per_second": batch * taken.length / median(whole),
+        "bare_tokens_per_second": batch * taken.length / median(bare),
+        "fit_over_bare": sum(bare) / sum(whole),
+    }
+
+
+def main() -> None:
+    """Measure and report."""
+    given = arguments(
+        str(__doc__),
+        n_latents={"type": int, "nargs": "+", "default": [4096, 16384], "help": "sizes of the dictionary"},
+        batch={"type": int, "nargs": "+", "default": [1024, 2048], "help": "tokens, one number per size"},
+        length={"type": int, "default": 20, "help": "steps of a turn"},
+        turns={"type": int, "default": 12, "help": "of each, after one that does not count"},
+        width={"type": int, "default": 640, "help": "of each of two sources"},
+        k={"type": int, "default": 32, "help": "active latents per token"},
+    )
+    sources, rows = pair(given.width), []
+    with tempfile.TemporaryDirectory() as scratch:
+        store = random_store(Path(scratch) / "store", sources, 65_536)
+        for n_latents, batch in zip(given.n_latents, given.batch, strict=True):
+            taken = turns(sources, store, n_latents, given.k, batch, given, Path(scratch) / str(n_latents))
+            rows.append(row(n_latents, given.k, batch, taken))
+    report("trainer.fit against the bare step", rows, given.json, given.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""What benchmarks feed: two sources of one width, and stores of random activations."""
+
+from pathlib import Path
+
+import torch
+
+from crosscoder.data import Store
+from crosscoder.sources import Source, Sources
+from crosscoder.types import Kind, Tokens
+
+
+def pair(width: int) -> Sources:
+    """`base` and `chat`."""
+    names = ("base", "chat")
+    return Sources(tuple(Source(name, width, name, "resid_post.0") for name in names), contrast=("chat", "base"))
+
+
+def random_store(folder: Path, sources: Sources, n_tokens: int, shard_tokens: int = 16_384) -> Store:
+    """A store of normal activations in bfloat16; token ids number the rows."""
+    counts = [min(shard_tokens, n_tokens - start) for start in range(0, n_tokens, shard_tokens)]
+    streams = {s.name: {"width": s.width, "lm": s.lm, "hookpoint": s.hookpoint} for s in sources}
+    meta = {"sources": streams, "contrast": list(sources.contrast or ()), "dtype": "bfloat16", "counts": counts}
+    store = Store.create(folder, meta | {"seq_len": 1, "tokens_sha256": "random"})
+    generator = torch.Generator().manual_seed(1)
+    for shard, rows in enumerate(torch.arange(n_tokens).split(counts)):
+        kind = torch.full_like(rows, Kind.PLAIN)
+        store.write(shard, "tokens", Tokens(rows, torch.zeros_like(rows), rows.clone(), kind).tensors())
+        for source in sources:
+            acts = torch.randn(len(rows), source.width, generator=generator).bfloat16()
+            store.write(shard, source.name, {"acts": acts})
+    return store
