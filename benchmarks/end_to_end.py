@@ -6,7 +6,6 @@ The first turn, in which both get their memory from the system, does not count.
 
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -20,8 +19,8 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
 from benchmarks.inputs import pair, random_store
-from benchmarks.measure import arguments, report, synchronise, timed
-from benchmarks.train_step import ours
+from benchmarks.measure import Step, arguments, report, synchronise, timed
+from benchmarks.train_step import Size, ours
 from crosscoder.activations.batch_topk import BatchTopK
 from crosscoder.data import Mixing, Store
 from crosscoder.losses.auxk import AuxK
@@ -36,8 +35,8 @@ CONF = Path(__file__).parents[1] / "conf"
 class Turns(Callback):
     """After every `length` steps of the trainer, as many bare ones; seconds of each turn."""
 
-    def __init__(self, step: Callable[[], None], length: int, device: str) -> None:
-        self.step, self.length, self.device = step, length, device
+    def __init__(self, step: Step, length: int) -> None:
+        self.step, self.length = step, length
         self.fit: list[float] = []
         self.bare: list[float] = []
 
@@ -49,9 +48,9 @@ class Turns(Callback):
     ) -> None:
         if trainer.global_step % self.length:
             return
-        synchronise(self.device)
+        synchronise()
         self.fit.append(time.perf_counter() - self._begin)
-        self.bare.append(timed(lambda: [self.step() for _ in range(self.length)], self.device))
+        self.bare.append(timed(lambda: [self.step() for _ in range(self.length)]))
         self._begin = time.perf_counter()
 
 
@@ -66,9 +65,8 @@ def turns(sources: Sources, store: Store, n_latents: int, k: int, batch: int, gi
         dead_after=1.0,
     )
     taken = Turns(
-        ours(sources, n_latents, k, torch.randn(batch, sources.d_total, device=given.device)),
+        ours(Size(n_latents, given.width, k, batch, given.device))["ours"],
         given.length,
-        given.device,
     )
     trainer = instantiate(yaml.safe_load((CONF / "trainer" / "default.yaml").read_text()))
     logger = {**yaml.safe_load((CONF / "logger" / "wandb.yaml").read_text()), "save_dir": str(folder), "mode": "offline"}

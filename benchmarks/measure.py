@@ -1,52 +1,86 @@
-"""Timing that compares like with like: contestants take turns within one process, so that a slow minute hits them all."""
+"""Timing that compares like with like: contestants take turns, so that a slow minute hits them all."""
 
 import argparse
 import json
+import multiprocessing
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from crosscoder.memory import kept
+from crosscoder.progress import progress
 from crosscoder.report.tables import console, figure, show
+
+Step = Callable[[], object]
 
 
 def arguments(doc: str, **options: dict[str, Any]) -> argparse.Namespace:
     """The command line of a benchmark: its own options (name → add_argument's), `--json`, `--device`."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, option in options.items():
+        option["help"] = f"{option['help']} (default: {option.get('default', False)})"
         parser.add_argument(f"--{name.replace('_', '-')}", **option)
     parser.add_argument("--json", type=Path, help="write the rows here, too")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     return parser.parse_args()
 
 
-def milliseconds(contestants: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu") -> dict[str, float]:
-    """Median time of each contestant over `rounds` turns, after one that is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, run in contestants.items():
-            seconds = timed(run, device)
-            if turn:
-                taken[name].append(1000 * seconds)
+@dataclass(frozen=True)
+class Contestant:
+    """Steps built by `build(*args)` → name → step, in a process of their own.
+
+    With `keep`, freed memory stays with that process (crosscoder/memory.py), as it does in our training.
+    """
+
+    build: Callable[..., Mapping[str, Step]]
+    args: tuple
+    keep: bool = False
+
+    def turn(self, steps: int) -> dict[str, list[float]]:
+        """Milliseconds of so many steps of each, one after the other as in training, after two that are not counted."""
+        with kept() if self.keep else nullcontext():
+            return {
+                name: [1000 * timed(step) for _ in range(2 + steps)][2:]
+                for name, step in self.build(*self.args).items()
+            }
+
+
+def milliseconds(contestants: list[Contestant], turns: int, steps: int) -> dict[str, float]:
+    """Median time of a step of each contestant; a turn is a fresh process, and runs alone."""
+    taken: defaultdict[str, list[float]] = defaultdict(list)
+    with progress("turns") as bar:
+        task = bar.add_task("benchmark", total=turns * len(contestants), note="")
+        for _ in range(turns):
+            for contestant in contestants:
+                bar.update(task, note=contestant.build.__name__)
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                    for name, times in process.submit(contestant.turn, steps).result().items():
+                        taken[name] += times
+                bar.advance(task)
     return {name: median(times) for name, times in taken.items()}
 
 
-def timed(run: Callable[[], Any], device: str = "cpu") -> float:
-    """Seconds that one call takes, everything it queued on the device included."""
-    synchronise(device)
+def timed(run: Step) -> float:
+    """Seconds that one call takes, everything it queued on a GPU included."""
+    synchronise()
     start = time.perf_counter()
     run()
-    synchronise(device)
+    synchronise()
     return time.perf_counter() - start
 
 
-def synchronise(device: str) -> None:
-    """Wait for what is queued on the device."""
-    if device.startswith("cuda"):
+def synchronise() -> None:
+    """Wait for what is queued on a GPU, if one is in use."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 

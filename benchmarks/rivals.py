@@ -1,37 +1,33 @@
-"""Steps of other trainers, from PyPI: each trains its own dictionary, as its own trainer does, on the same activations.
-
-A library that is not installed is left out (`pip install -e ".[bench]"`).
-"""
+"""Steps of other trainers, from PyPI: each trains its own dictionary, as its own trainer does, on the same activations."""
 
 import contextlib
 import importlib.util
 import io
 import os
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
 
-Step = Callable[[], object]
-
-
-def rivals(n_latents: int, k: int, acts: Tensor) -> dict[str, Step]:
-    """name → one training step."""
-    known = {"sparsify": ("sparsify", sparsify), "sae_lens": ("sae_lens", sae_lens)}
-    return {
-        name: step(n_latents, k, acts) for name, (module, step) in known.items() if importlib.util.find_spec(module)
-    }
+from benchmarks.measure import Step
 
 
-def sparsify(n_latents: int, k: int, acts: Tensor) -> Step:
+def installed() -> list[Callable[..., dict[str, Step]]]:
+    """Those that are (`pip install -e ".[bench]"`)."""
+    return [rival for rival in (sparsify, sae_lens) if importlib.util.find_spec(rival.__name__)]
+
+
+def sparsify(size: Any) -> dict[str, Step]:
     """A TopK SAE of eai-sparsify: what its `Trainer` does per step with `optimizer="adam"`."""
-    if acts.device.type == "cpu":
+    if size.device == "cpu":
         os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # it would take the GPU's kernels wherever triton is installed
     with contextlib.redirect_stdout(io.StringIO()):
         from sparsify import SparseCoder, SparseCoderConfig
-    sae = SparseCoder(acts.shape[1], SparseCoderConfig(num_latents=n_latents, k=k), device=acts.device)
+    acts = size.acts()
+    config = SparseCoderConfig(num_latents=size.n_latents, k=size.k)
+    sae = SparseCoder(acts.shape[1], config, device=acts.device)
     optimizer = torch.optim.Adam(sae.parameters(), lr=1e-4)
-    fired = torch.zeros(n_latents, dtype=torch.bool, device=acts.device)
+    fired = torch.zeros(size.n_latents, dtype=torch.bool, device=acts.device)
 
     def step() -> None:
         sae.set_decoder_norm_to_unit_norm()
@@ -42,17 +38,17 @@ def sparsify(n_latents: int, k: int, acts: Tensor) -> Step:
         optimizer.step()
         optimizer.zero_grad()
 
-    return step
+    return {"sparsify": step}
 
 
-def sae_lens(n_latents: int, k: int, acts: Tensor) -> Step:
+def sae_lens(size: Any) -> dict[str, Step]:
     """A BatchTopK SAE of SAELens: its trainer's own step."""
     from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    batch, d_in = acts.shape
-    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_in, d_sae=n_latents, k=k, device=str(acts.device)))
-    config = SAETrainerConfig(1_000_000 * batch, batch, lr=1e-4, lr_end=1e-4, device=str(acts.device))
-    trainer = SAETrainer(config, sae, data_provider=iter(()))
-    return lambda: trainer.step(acts)
+    acts = size.acts()
+    config = BatchTopKTrainingSAEConfig(d_in=acts.shape[1], d_sae=size.n_latents, k=size.k, device=size.device)
+    training = SAETrainerConfig(1_000_000 * size.batch, size.batch, lr=1e-4, lr_end=1e-4, device=size.device)
+    trainer = SAETrainer(training, BatchTopKTrainingSAE(config), data_provider=iter(()))
+    return {"sae_lens": lambda: trainer.step(acts)}

@@ -2,33 +2,47 @@
 
 floor = one encoder GEMM (fp32 or bf16, whichever is faster) + one pass of fused Adam over all parameters
 
-Also against sae-lens and eai-sparsify where they are installed. All take turns in one process, where freed memory stays with it
-(crosscoder/memory.py): the others are faster there than on their own.
+Also against eai-sparsify and sae-lens where they are installed (pip install -e ".[bench]"). All take turns, each in its own
+process and as its own trainer does it: ours, and the floor, keep freed memory (crosscoder/memory.py), the others do not, unless
+--keep-for-all. No latent is dead.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
+from benchmarks import rivals
 from benchmarks.dense import DenseCrosscoder, training_step
 from benchmarks.inputs import pair
-from benchmarks.measure import arguments, milliseconds, report
-from benchmarks.rivals import rivals
+from benchmarks.measure import Contestant, Step, arguments, milliseconds, report
 from crosscoder.activations.batch_topk import BatchTopK
 from crosscoder.losses import LossInput, total
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.memory import kept
 from crosscoder.model import Crosscoder
-from crosscoder.sources import Sources
 
 
-def ours(sources: Sources, n_latents: int, k: int, acts: torch.Tensor) -> Callable[[], None]:
-    """The step that CrosscoderModule and its trainer take, without Lightning; no latent is dead."""
-    crosscoder = Crosscoder(sources, n_latents, BatchTopK(k)).to(acts.device)
+@dataclass(frozen=True)
+class Size:
+    """Of a step."""
+
+    n_latents: int
+    width: int
+    k: int
+    batch: int
+    device: str
+
+    def acts(self) -> torch.Tensor:
+        """A batch [batch, 2 · width]."""
+        return torch.randn(self.batch, 2 * self.width, generator=torch.Generator().manual_seed(1)).to(self.device)
+
+
+def ours(size: Size) -> dict[str, Step]:
+    """The step that CrosscoderModule and its trainer take, without Lightning."""
+    crosscoder = Crosscoder(pair(size.width), size.n_latents, BatchTopK(size.k)).to(size.device)
     optimizer = torch.optim.Adam(crosscoder.parameters(), lr=1e-4, fused=True)
     losses = {"reconstruction": Reconstruction("unsquared"), "auxk": AuxK()}
-    dead = torch.zeros(n_latents, dtype=torch.bool, device=acts.device)
+    acts, dead = size.acts(), torch.zeros(size.n_latents, dtype=torch.bool, device=size.device)
 
     def step() -> None:
         x = crosscoder.normalise(acts)
@@ -38,22 +52,16 @@ def ours(sources: Sources, n_latents: int, k: int, acts: torch.Tensor) -> Callab
         torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), 1.0)
         optimizer.step()
 
-    return step
+    return {"ours": step}
 
 
-def dense(d_total: int, n_latents: int, k: int, acts: torch.Tensor) -> Callable[[], None]:
-    """What people write."""
-    model = DenseCrosscoder(d_total, n_latents, k).to(acts.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=True)
-    return lambda: training_step(model, optimizer, acts)
-
-
-def unavoidable(d_total: int, n_latents: int, acts: torch.Tensor) -> dict[str, Callable[[], object]]:
+def unavoidable(size: Size) -> dict[str, Step]:
     """The floor's parts, and gradient clipping, which is listed apart."""
-    low, W = acts.bfloat16(), torch.randn(n_latents, d_total, device=acts.device) / d_total**0.5
-    W_low = W.bfloat16()
-    shapes = [(n_latents, d_total), (n_latents, d_total), (n_latents,), (d_total,)]
-    parameters = [torch.nn.Parameter(torch.zeros(shape, device=acts.device)) for shape in shapes]
+    acts, d_total = size.acts(), 2 * size.width
+    W = torch.randn(size.n_latents, d_total, device=size.device) / d_total**0.5
+    low, W_low = acts.bfloat16(), W.bfloat16()
+    shapes = [(size.n_latents, d_total), (size.n_latents, d_total), (size.n_latents,), (d_total,)]
+    parameters = [torch.nn.Parameter(torch.zeros(shape, device=size.device)) for shape in shapes]
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     optimizer = torch.optim.Adam(parameters, lr=1e-4, fused=True)
@@ -65,28 +73,31 @@ def unavoidable(d_total: int, n_latents: int, acts: torch.Tensor) -> dict[str, C
     }
 
 
-def row(n_latents: int, width: int, k: int, batch: int, rounds: int, device: str) -> dict[str, float]:
+def dense(size: Size) -> dict[str, Step]:
+    """What people write."""
+    model, acts = DenseCrosscoder(2 * size.width, size.n_latents, size.k).to(size.device), size.acts()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=True)
+    return {"dense": lambda: training_step(model, optimizer, acts)}
+
+
+def row(size: Size, turns: int, steps: int, keep_for_all: bool) -> dict[str, float]:
     """All contestants at one size."""
-    sources = pair(width)
-    acts = torch.randn(batch, sources.d_total, device=device)
-    contestants = {
-        "ours": ours(sources, n_latents, k, acts),
-        "dense": dense(sources.d_total, n_latents, k, acts),
-        **unavoidable(sources.d_total, n_latents, acts),
-        **(others := rivals(n_latents, k, acts)),
-    }
-    ms = milliseconds(contestants, rounds, device)
+    others = [dense, *rivals.installed()]
+    contestants = [Contestant(build, (size,), keep=True) for build in (ours, unavoidable)]
+    contestants += [Contestant(build, (size,), keep=keep_for_all) for build in others]
+    ms = milliseconds(contestants, turns, steps)
     floor = min(ms["gemm_fp32"], ms["gemm_bf16"]) + ms["adam"]
     return {
-        "n_latents": n_latents,
+        "n_latents": size.n_latents,
         "ours_ms": ms["ours"],
         "dense_ms": ms["dense"],
         "floor_ms": floor,
-        "dense_over_ours": ms["dense"] / ms["ours"],
         "ours_over_floor": ms["ours"] / floor,
-        **{f"{name}_over_ours": ms[name] / ms["ours"] for name in others},
+        **{f"{other.__name__}_over_ours": ms[other.__name__] / ms["ours"] for other in others},
+        "gemm_ms": floor - ms["adam"],
+        "adam_ms": ms["adam"],
         "clip_ms": ms["clip"],
-        "tokens_per_second": 1000 * batch / ms["ours"],
+        "tokens_per_second": 1000 * size.batch / ms["ours"],
     }
 
 
@@ -98,17 +109,14 @@ def main() -> None:
         width={"type": int, "default": 640, "help": "of each of two sources"},
         k={"type": int, "default": 32, "help": "active latents per token"},
         batch={"type": int, "default": 2048, "help": "tokens"},
-        rounds={"type": int, "default": 3, "help": "turns of each contestant"},
+        turns={"type": int, "default": 3, "help": "of each contestant"},
+        steps={"type": int, "default": 3, "help": "of a turn that count"},
+        keep_for_all={"action": "store_true", "help": "the others keep freed memory, too"},
     )
-    torch.manual_seed(1)  # not the weights' seed
-    with kept():
-        rows = [row(n, given.width, given.k, given.batch, given.rounds, given.device) for n in given.n_latents]
-    report(
-        f"One training step, d = {given.width} x 2, k = {given.k}, batch {given.batch:,}",
-        rows,
-        given.json,
-        given.device,
-    )
+    sizes = [Size(n, given.width, given.k, given.batch, given.device) for n in given.n_latents]
+    rows = [row(size, given.turns, given.steps, given.keep_for_all) for size in sizes]
+    title = f"One training step, d = {given.width} x 2, k = {given.k}, batch {given.batch:,}"
+    report(title, rows, given.json, given.device)
 
 
 if __name__ == "__main__":

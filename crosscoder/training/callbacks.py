@@ -68,13 +68,14 @@ class LastCheckpoint(Callback):
 
     Args:
         folder: where it is written.
-        every: seconds between two checkpoints.
+        every: seconds between two checkpoints, at least.
+        share: of the time that may go into them: a large checkpoint, which takes long to write, is written less often.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, folder: str | Path, every: float = 60.0) -> None:
-        self.path, self.every = Path(folder) / "last.ckpt", every
+    def __init__(self, folder: str | Path, every: float = 60.0, share: float = 0.01) -> None:
+        self.path, self.every, self.share = Path(folder) / "last.ckpt", every, share
         self.interrupted = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -85,12 +86,12 @@ class LastCheckpoint(Callback):
 
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, stop) for number in self.SIGNALS}
-        self._written = time.monotonic() - self.every  # so that there is a good checkpoint from the first step on
+        self._due = 0.0  # so that there is a good checkpoint from the first step on
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() - self._written > self.every:
+        if time.monotonic() > self._due:
             self._save(trainer)
 
     # handlers are given back before Lightning gives back its own, which it put in place before ours
@@ -114,14 +115,15 @@ class LastCheckpoint(Callback):
 
     def _save(self, trainer: L.Trainer) -> None:
         """Written aside, then renamed: what is there under its name is whole, and only finite weights get there."""
-        weights = trainer.lightning_module.parameters()
+        start, weights = time.monotonic(), trainer.lightning_module.parameters()
         if not all(weight.isfinite().all() for weight in weights):
             return
         aside = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
             aside.replace(self.path)
-        self._written = time.monotonic()
+        end = time.monotonic()
+        self._due = end + max(self.every, (end - start) / self.share)
 
 
 def quiet() -> None:
