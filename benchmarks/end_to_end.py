@@ -1,7 +1,7 @@
 """Tokens per second of `trainer.fit` against the bare training step: what Lightning, logging and loading cost.
 
-The two take turns of a few steps each, on the same kind of activations; no latent counts as dead, and the logger is the main job's.
-The first turn, in which both get their memory from the system, does not count.
+The two take turns of a few steps each, on the same kind of activations; no latent counts as dead, and the logger is the main
+job's. The first turn, in which both get their memory from the system, does not count.
 """
 
 import tempfile
@@ -69,7 +69,11 @@ def turns(sources: Sources, store: Store, n_latents: int, k: int, batch: int, gi
         given.length,
     )
     trainer = instantiate(yaml.safe_load((CONF / "trainer" / "default.yaml").read_text()))
-    logger = {**yaml.safe_load((CONF / "logger" / "wandb.yaml").read_text()), "save_dir": str(folder), "mode": "offline"}
+    logger = {
+        **yaml.safe_load((CONF / "logger" / "wandb.yaml").read_text()),
+        "save_dir": str(folder),
+        "mode": "offline",
+    }
     fit(
         module,
         ActsModule(Mixing(store, sources), batch),

@@ -15,8 +15,10 @@ def pair(width: int) -> Sources:
     return Sources(tuple(Source(name, width, name, "resid_post.0") for name in names), contrast=("chat", "base"))
 
 
-def random_store(folder: Path, sources: Sources, n_tokens: int, shard_tokens: int = 16_384) -> Store:
-    """A store of normal activations in bfloat16; token ids number the rows."""
+def random_store(
+    folder: Path, sources: Sources, n_tokens: int, shard_tokens: int = 16_384, numbered: bool = False
+) -> Store:
+    """A store of normal activations in bfloat16; `numbered` by row, in base 256, in the first three dimensions of each."""
     counts = [min(shard_tokens, n_tokens - start) for start in range(0, n_tokens, shard_tokens)]
     streams = {s.name: {"width": s.width, "lm": s.lm, "hookpoint": s.hookpoint} for s in sources}
     meta = {"sources": streams, "contrast": list(sources.contrast or ()), "dtype": "bfloat16", "counts": counts}
@@ -27,5 +29,7 @@ def random_store(folder: Path, sources: Sources, n_tokens: int, shard_tokens: in
         store.write(shard, "tokens", Tokens(rows, torch.zeros_like(rows), rows.clone(), kind).tensors())
         for source in sources:
             acts = torch.randn(len(rows), source.width, generator=generator).bfloat16()
+            if numbered:
+                acts[:, :3] = torch.stack([rows % 256, rows // 256 % 256, rows // 65536], dim=1).bfloat16()
             store.write(shard, source.name, {"acts": acts})
     return store

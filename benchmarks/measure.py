@@ -4,6 +4,8 @@ import argparse
 import json
 import multiprocessing
 import platform
+import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -85,12 +87,27 @@ def synchronise() -> None:
 
 
 def report(title: str, rows: list[dict[str, Any]], to: Path | None, device: str = "cpu") -> None:
-    """Print the rows, one figure a line, and write `{"rows": […], "machine": {…}}`."""
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
-    machine = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
-    first, *others = rows[0]
-    show(title, [{first: key} | {figure(row[first]): row.get(key, "") for row in rows} for key in others])
-    console.print(", ".join(machine.values()), style="dim")
+    """Print the rows, one figure a line, and write `{"title", "machine", "command", "rows"}`."""
+    show(title, across(rows))
+    console.print(machine(device), style="dim")
     if to:
+        command = f"python -m {sys.modules['__main__'].__spec__.name} {' '.join(sys.argv[1:])}"
+        written = {"title": title, "machine": machine(device), "command": command, "rows": rows}
         to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(json.dumps({"rows": rows, "machine": machine}, indent=1) + "\n", encoding="utf-8")
+        to.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+def across(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as columns: one figure a line, the rows' first values on top."""
+    first, *others = rows[0]
+    return [{first: key} | {figure(row[first]): row.get(key, "") for row in rows} for key in others]
+
+
+def machine(device: str) -> str:
+    """What this was measured on."""
+    if device != "cpu":
+        name = torch.cuda.get_device_name()
+    else:
+        cpus = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+        name = f"{torch.get_num_threads()} threads of {cpus[1] if cpus else platform.processor()}"
+    return f"{name}, torch {torch.__version__}, Python {platform.python_version()}"

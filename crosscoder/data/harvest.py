@@ -20,6 +20,7 @@ from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
 from crosscoder.lm import Hookpoint, Pair
 from crosscoder.lm.hooks import read
+from crosscoder.memory import kept
 from crosscoder.progress import progress
 from crosscoder.sources import Source, Sources
 from crosscoder.types import Kind, Tokens
@@ -51,7 +52,7 @@ class Harvest:
         self._require_space(stores.values())
         total = sum(_missing_tokens(stores[split], wanted) for jobs in missing.values() for split, wanted in jobs)
         if total:
-            with progress() as bar:
+            with kept(), progress() as bar:
                 task = bar.add_task("harvest", total=total, note="")
                 for lm, jobs in missing.items():
                     for split, wanted in jobs:

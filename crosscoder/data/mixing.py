@@ -16,7 +16,7 @@ from crosscoder.types import Acts, Kind
 
 
 class Mixing:
-    """Batches [batch, d_total] of raw activations in the store's dtype.
+    """Batches [batch, d_total] of raw activations in the store's dtype, in memory for about `buffer_tokens` of them.
 
     Args:
         store: where activations come from.
@@ -39,22 +39,26 @@ class Mixing:
         """Eligible tokens in an epoch."""
         return sum(int(self._eligible(shard).sum()) for shard in self.store)
 
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Acts]:
-        """One epoch in full batches; what is left of a group goes in front of the next, the epoch's last few are dropped."""
-        rest: list[Tensor] = []
+    def epoch(self, batch_size: int, generator: torch.Generator, rest: list[Tensor] | None = None) -> Iterator[Acts]:
+        """One epoch in full batches; what is left of a group goes in front of the next.
+
+        `rest` is what another epoch left over, and goes in front of the first; at the end it is what this one leaves.
+        """
+        rest = [] if rest is None else rest
         for group in self._groups(generator):
             acts = self._read(group)
             order = torch.randperm(len(acts), generator=generator)
             start = batch_size - sum(map(len, rest)) if rest else 0
             if rest and start <= len(order):
                 yield torch.cat([*rest, acts[order[:start]]])
-                rest = []
+                rest.clear()
             if not rest:
                 for stop in range(start + batch_size, len(order) + 1, batch_size):
                     yield acts[order[stop - batch_size : stop]]
                     start = stop
                 order = order[start:]
             rest.append(acts[order])
+            del acts  # before the next group is read
 
     def sequential(self, batch_size: int) -> Iterator[Acts]:
         """All eligible tokens in the store's own order; the last batch may be smaller."""
@@ -78,6 +82,16 @@ class Mixing:
         group = sorted(group)
         if self._held is None or self._held[0] != group:
             self._held = None  # free before reading
-            acts = torch.cat([self.store.acts(shard, self.sources.names)[self._eligible(shard)] for shard in group])
+            eligible = {shard: self._eligible(shard) for shard in group}
+            acts = torch.empty(
+                sum(int(rows.sum()) for rows in eligible.values()),
+                self.sources.d_total,
+                dtype=getattr(torch, self.store.meta["dtype"]),
+            )
+            start = 0
+            for shard, rows in eligible.items():
+                part = self.store.acts(shard, self.sources.names)[rows]
+                acts[start : start + len(part)] = part
+                start += len(part)
             self._held = (group, acts)
         return self._held[1]

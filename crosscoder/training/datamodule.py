@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import lightning as L
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from crosscoder.data import Mixing
@@ -12,15 +13,16 @@ from crosscoder.types import Acts
 
 
 class Epochs(IterableDataset):
-    """One epoch after the other, each in its own order derived from `seed`."""
+    """One epoch after the other, each in its own order derived from `seed`; what one leaves over comes first in the next."""
 
     def __init__(self, mixing: Mixing, batch_size: int, seed: int) -> None:
         self.mixing, self.batch_size, self.seed, self.epoch = mixing, batch_size, seed, 0
+        self.rest: list[Tensor] = []
 
     def __iter__(self) -> Iterator[Acts]:
         generator = torch.Generator().manual_seed(self.seed + 7919 * self.epoch)
         self.epoch += 1
-        return self.mixing.epoch(self.batch_size, generator)
+        return self.mixing.epoch(self.batch_size, generator, self.rest)
 
 
 class ActsModule(L.LightningDataModule):

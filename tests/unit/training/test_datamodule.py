@@ -27,3 +27,13 @@ def test_the_seed_decides(planted_splits):
 def test_a_store_smaller_than_a_batch_is_refused(planted_splits):
     with pytest.raises(UserError, match="1,000 tokens to train on, fewer than batch_size=1,001"):
         ActsModule(Mixing(planted_splits.heldout, planted_splits.sources), 1001)
+
+
+@pytest.mark.parametrize("buffer", [300, 10_000])
+def test_what_an_epoch_leaves_over_comes_first_in_the_next(planted_splits, buffer):
+    mixing = Mixing(planted_splits.train, planted_splits.sources, buffer_tokens=buffer)
+    loader = ActsModule(mixing, 900).train_dataloader()
+    epochs = [rows(loader) for _ in range(9)]  # of 4,000 tokens: four batches or five
+    assert [len(epoch) // 900 for epoch in epochs] == [4, 4, 5, 4, 5, 4, 5, 4, 5]
+    every = planted_splits.train.acts(0, ["base"])[:, 0].tolist()
+    assert sorted(row for epoch in epochs for row in epoch) == sorted(9 * every)

@@ -1,0 +1,65 @@
+"""Peak memory of our training step against what it cannot do without.
+
+unavoidable = weights + gradients + two Adam moments (fp32) + one batch of pre-activations (bf16)
+peak = resident memory at its highest, less what it was before construction (CUDA: allocated at its highest)
+"""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import arguments, report
+from benchmarks.train_step import Size, ours
+from crosscoder.memory import kept
+
+
+def resident(what: str) -> int:
+    """Bytes of this process: `VmRSS` now, `VmHWM` at their highest."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(lines[what].split()[0])
+
+
+def peak(size: Size, steps: int) -> int:
+    """Bytes that construction and some steps took, in a process of their own."""
+    torch.randn(64, 64, device=size.device) @ torch.randn(64, 64, device=size.device)  # libraries load at first use
+    before = resident("VmRSS")
+    with kept():
+        step = ours(size)["ours"]
+        for _ in range(steps):
+            step()
+    return torch.cuda.max_memory_allocated() if size.device != "cpu" else resident("VmHWM") - before
+
+
+def row(size: Size, steps: int) -> dict[str, float]:
+    """One size, in MB."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        taken = process.submit(peak, size, steps).result()
+    parameters = 2 * size.n_latents * 2 * size.width + size.n_latents + 2 * size.width
+    unavoidable = 4 * 4 * parameters + 2 * size.batch * size.n_latents
+    return {
+        "n_latents": size.n_latents,
+        "peak_mb": taken / 1e6,
+        "unavoidable_mb": unavoidable / 1e6,
+        "peak_over_unavoidable": taken / unavoidable,
+    }
+
+
+def main() -> None:
+    """Measure and report."""
+    given = arguments(
+        str(__doc__),
+        n_latents={"type": int, "nargs": "+", "default": [8192, 16384, 32768], "help": "sizes of the dictionary"},
+        width={"type": int, "default": 640, "help": "of each of two sources"},
+        k={"type": int, "default": 32, "help": "active latents per token"},
+        batch={"type": int, "default": 2048, "help": "tokens"},
+        steps={"type": int, "default": 10, "help": "training steps"},
+    )
+    sizes = [Size(n, given.width, given.k, given.batch, given.device) for n in given.n_latents]
+    rows = [row(size, given.steps) for size in sizes]
+    report("Peak memory of a training step", rows, given.json, given.device)
+
+
+if __name__ == "__main__":
+    main()

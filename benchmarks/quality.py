@@ -1,0 +1,42 @@
+"""The same run by two paths: what it reached, and how long it trained.
+
+python train.py run=FAST
+CROSSCODER_KERNELS=reference python train.py run=REFERENCE
+python -m benchmarks.quality --runs FAST REFERENCE
+"""
+
+import json
+from pathlib import Path
+
+from benchmarks.measure import arguments, report
+from crosscoder.errors import UserError, one_line
+from crosscoder.runs import Run
+
+
+def row(run: Run) -> dict[str, float | str]:
+    """A run's figures."""
+    if not run.metrics.exists():
+        raise UserError(f"no finished run at {run.folder}: it has no metrics.json")
+    metrics = json.loads(run.metrics.read_text())
+    wanted = ("fve", "l0", "dead_fraction", "train_tokens", "train_seconds", "tokens_per_second")
+    return {"run": run.folder.name} | {key: value for key, value in metrics.items() if key.startswith(wanted)}
+
+
+@one_line()
+def main() -> None:
+    """Read, compare and report."""
+    given = arguments(
+        str(__doc__), runs={"type": Path, "nargs": 2, "required": True, "help": "folders of the two finished runs"}
+    )
+    rows = [row(Run(folder)) for folder in given.runs]
+    fast, reference = rows
+    difference = {
+        key: fast[key] - reference[key] if key.startswith(("fve", "l0", "dead")) else fast[key] / reference[key]
+        for key in fast
+        if key != "run"
+    }
+    report("By two paths", [*rows, {"run": "difference or ratio", **difference}], given.json, given.device)
+
+
+if __name__ == "__main__":
+    main()

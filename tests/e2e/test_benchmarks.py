@@ -1,0 +1,67 @@
+"""Every benchmark, at sizes that say nothing, gives the rows it promises."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SMALL = ["--width", "8", "--k", "2"]
+CASES = {
+    "train_step": (
+        [*SMALL, "--n-latents", "64", "--batch", "32", "--turns", "1", "--steps", "1"],
+        {"n_latents", "ours_ms", "dense_ms", "floor_ms", "dense_over_ours", "ours_over_floor", "clip_ms"},
+    ),
+    "growth": (
+        ["--axes", "k", "--width", "8", "--n-latents", "256", "--batch", "32", "--steps", "1"],
+        {"axis", "values", "ms", "slope", "last_over_first"},
+    ),
+    "memory": (
+        [*SMALL, "--n-latents", "64", "--batch", "32", "--steps", "1"],
+        {"n_latents", "peak_mb", "unavoidable_mb", "peak_over_unavoidable"},
+    ),
+    "loading": (
+        [*SMALL, "--n-latents", "64", "--batch", "32", "--n-tokens", "300", "--buffer", "100"],
+        {"n_tokens", "peak_mb", "each_token_once", "loader_tokens_per_second", "loader_over_training"},
+    ),
+    "end_to_end": (
+        [*SMALL, "--n-latents", "64", "--batch", "32", "--length", "2", "--turns", "2"],
+        {"n_latents", "fit_tokens_per_second", "bare_tokens_per_second", "fit_over_bare"},
+    ),
+    "harvest": (
+        ["--models", "tiny", "--hookpoints", "resid_post.1", "--n-tokens", "512", "--turns", "1"],
+        {"hookpoints", "harvest_tokens_per_second", "bare_tokens_per_second", "ours_over_bare"},
+    ),
+}
+
+
+def run(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_benchmark_writes_its_rows(name, tmp_path):
+    arguments, keys = CASES[name]
+    run(f"benchmarks.{name}", *arguments, "--json", str(tmp_path / f"{name}.json"))
+    (row,) = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+    assert keys <= row.keys()
+    assert all(
+        math.isfinite(value) and value > 0 for key, value in row.items() if key.endswith(("_ms", "_mb", "_second"))
+    )
+    assert row.get("each_token_once", True) is True
+
+
+def test_figures_are_put_into_a_document(tmp_path):
+    arguments, _ = CASES["memory"]
+    run("benchmarks.memory", *arguments, "--json", str(tmp_path / "memory.json"))
+    document = tmp_path / "page.md"
+    document.write_text("before\n<!-- memory -->\nold\n<!-- end of memory -->\nafter\n")
+    run("benchmarks.document", str(tmp_path), str(document))
+    text = document.read_text()
+    assert "old" not in text
+    assert text.startswith("before\n<!-- memory -->\n`python -m benchmarks.memory")
+    assert text.endswith("<!-- end of memory -->\nafter\n")
