@@ -1,7 +1,10 @@
 """What a run leaves behind, and what it leaves when it goes wrong."""
 
+import math
 import signal
+from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -70,12 +73,27 @@ def test_nan_stops_the_run_says_where_and_keeps_the_good_checkpoint(
 
 
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(module_of, trained, tmp_path):
-    after_every_step = LastCheckpoint(tmp_path / "often", every=0.0)
+    after_every_step = LastCheckpoint(tmp_path / "often", every=0.0, share=math.inf)
     with pytest.raises(UserError, match="at step 5"):
         trained(module_of(n_steps=20), AtStep(5, poison_weights), after_every_step)
     saved = torch.load(after_every_step.path, weights_only=True)
     assert saved["global_step"] == 4
     assert saved["state_dict"]["crosscoder.W_enc"].isfinite().all()
+
+
+def test_a_checkpoint_is_as_rare_as_its_share_of_the_time_asks(module_of, trained, tmp_path, monkeypatch):
+    often, rare = (LastCheckpoint(tmp_path / str(share), every=0.0, share=share) for share in (math.inf, 1e-9))
+    written: list[str] = []
+
+    def save(_: L.Trainer, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        written.append(path.parent.name)
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", save)
+    trained(module_of(n_steps=10), often, rare)
+    assert written.count("inf") == 10 + 1  # after every step, and at the end
+    assert written.count("1e-09") == 1 + 1  # after the first, and at the end
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
