@@ -48,10 +48,11 @@ class Contestant:
     keep: bool = False
 
     def turn(self, steps: int) -> dict[str, list[float]]:
-        """Milliseconds of so many steps of each, one after the other as in training, after two that are not counted."""
+        """Milliseconds of so many steps of each, one after the other as in training, once it runs evenly."""
+        warm_up = 3 if self.keep else 1  # the memory that is kept has to be had first
         with kept() if self.keep else nullcontext():
             return {
-                name: [1000 * timed(step) for _ in range(2 + steps)][2:]
+                name: [1000 * timed(step) for _ in range(warm_up + steps)][warm_up:]
                 for name, step in self.build(*self.args).items()
             }
 

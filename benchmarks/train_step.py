@@ -109,7 +109,7 @@ def main() -> None:
         width={"type": int, "default": 640, "help": "of each of two sources"},
         k={"type": int, "default": 32, "help": "active latents per token"},
         batch={"type": int, "default": 2048, "help": "tokens"},
-        turns={"type": int, "default": 3, "help": "of each contestant"},
+        turns={"type": int, "default": 2, "help": "of each contestant"},
         steps={"type": int, "default": 3, "help": "of a turn that count"},
         keep_for_all={"action": "store_true", "help": "the others keep freed memory, too"},
     )

@@ -171,6 +171,8 @@ class Crosscoder(nn.Module):
     def decoder_norms(self, units: Literal["training", "raw"] = "training") -> Tensor:
         """‖d_j^s‖, [n_sources, n_latents]; of a folded crosscoder by default in the units it was trained in."""
         W_dec = self.W_dec / self.scale if self.folded and units == "training" else self.W_dec
+        if len(set(self.sources.widths)) == 1:  # one pass instead of one per source
+            return W_dec.unflatten(-1, (len(self.sources), -1)).norm(dim=-1).T
         return torch.stack([part.norm(dim=-1) for part in W_dec.split(self.sources.widths, dim=-1)])
 
     @property

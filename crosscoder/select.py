@@ -15,7 +15,7 @@ from crosscoder.sparse import Index, positions
 from crosscoder.types import Dense, Entries, PerLatent
 
 # scores held at once: what a core's cache holds, or what a GPU's memory does not feel
-BLOCK = {"cpu": 2**20, "cuda": 2**28}
+BLOCK = {"cpu": 2**20, "cuda": 2**26}
 
 
 def above(pre: Dense, scale: PerLatent, least: Tensor) -> tuple[Index, Entries]:
