@@ -67,9 +67,9 @@ def main() -> None:
             "default": ["resid_post.9", "resid_post.9,mlp_out.9,attn_out.9,attn_z.9"],
             "help": "sets of hookpoints, each set separated by commas",
         },
-        n_tokens={"type": int, "default": 24_576, "help": "tokens, read by both models"},
+        n_tokens={"type": int, "default": 32_768, "help": "tokens, read by both models"},
         batch_tokens={"type": int, "default": 4096, "help": "tokens per forward pass"},
-        turns={"type": int, "default": 3, "help": "of each"},
+        turns={"type": int, "default": 2, "help": "of each"},
     )
     pair = load_pair(given.models, residency="together", device=given.device)
     tokens, rows = text(pair, given.data, given.n_tokens), []

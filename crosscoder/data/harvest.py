@@ -142,9 +142,8 @@ class Harvest:
 
 
 def _checked(acts: Tensor, tokens: Tokens, source: Source, first: int) -> Tensor:
-    finite = acts.isfinite().all(dim=-1)
-    if not finite.all():
-        row = int((~finite).nonzero()[0, 0])
+    if not acts.sum(dtype=torch.float32).isfinite():  # cheaper than to look at each
+        row = int((~acts.isfinite().all(dim=-1)).nonzero()[0, 0])
         raise UserError(
             f"{source.lm} gives NaN or infinity at {source.hookpoint}, token {first + row} (id {int(tokens.ids[row])}, "
             f"document {int(tokens.document[row])}); nothing of this shard was kept"
@@ -176,7 +175,9 @@ def _scales(store: Store) -> dict[str, float]:
     for source in store.sources:
         n, total, squares = 0, torch.zeros(source.width, dtype=torch.float64), 0.0
         for shard in store:
-            acts = store.acts(shard, [source.name])[store.tokens(shard).kind != Kind.SPECIAL].double()
-            n, total, squares = n + len(acts), total + acts.sum(0), squares + acts.square().sum().item()
+            acts = store.acts(shard, [source.name])[store.tokens(shard).kind != Kind.SPECIAL]
+            for part in acts.split(1024):  # fp32 within a block that fits into the cache, fp64 across blocks
+                x = part.float()
+                n, total, squares = n + len(x), total + x.sum(0), squares + x.square().sum().item()
         scales[source.name] = ((squares / n - (total / n).square().sum().item()) / source.width) ** 0.5
     return scales

@@ -168,6 +168,7 @@ class Store:
         path = self.folder / shard_name(shard, column)
         checksum = checksum or sha256(aside)
         aside.replace(path)
+        self._checked.add(path.name)
         self._checksums(column)[shard] = checksum
         write_json(self.folder / "meta.json", self.meta)
 
