@@ -19,7 +19,7 @@ test:
 BENCH = docs/benchmarks
 bench:
 	python -m benchmarks.train_step --json $(BENCH)/train_step.json
-	python -m benchmarks.train_step --keep-for-all --json $(BENCH)/train_step_keep_for_all.json
+	python -m benchmarks.train_step --keep-for-all --n-latents 16384 --json $(BENCH)/train_step_keep_for_all.json
 	python -m benchmarks.growth --json $(BENCH)/growth.json
 	python -m benchmarks.memory --json $(BENCH)/memory.json
 	python -m benchmarks.end_to_end --json $(BENCH)/end_to_end.json

@@ -47,10 +47,10 @@ def ours(size: Size) -> dict[str, Step]:
     def step() -> None:
         x = crosscoder.normalise(acts)
         loss, _ = total(losses, LossInput(x, crosscoder(x), crosscoder, dead, 0.5, torch.mean))
-        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), 1.0)
         optimizer.step()
+        optimizer.zero_grad()
 
     return {"ours": step}
 

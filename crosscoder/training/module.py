@@ -78,6 +78,10 @@ class CrosscoderModule(L.LightningModule):
     def _logs_now(self) -> bool:
         return self.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()  # Lightning waits for the next forward pass, which can use that memory
+
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_of(self.crosscoder.parameters())
         scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(1.0, step / self.n_steps)))
