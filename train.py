@@ -10,6 +10,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from crosscoder import kernels
 from crosscoder.data import Mixing
 from crosscoder.errors import one_line
 from crosscoder.evals import Subject
@@ -45,6 +46,7 @@ def main(cfg: DictConfig) -> None:
     OmegaConf.set_readonly(cfg, True)
     run.begin(OmegaConf.to_yaml(cfg))
     seed_everything(cfg.seed, verbose=False)
+    kernels.asked()  # what cannot be had is refused before the harvest, not after
 
     # text → tokens → activations on disk
     pair, data, harvest = (instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.harvest))

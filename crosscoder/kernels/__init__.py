@@ -33,11 +33,19 @@ def asked() -> str:
 
 @cache
 def of(device_type: str) -> ModuleType:
-    """The kernels for tensors on this kind of device: triton's on CUDA where it is installed, else torch's own."""
+    """The kernels for tensors on this kind of device: triton's on CUDA where it is installed, else torch's own.
+
+    Raises:
+        UserError: triton's are asked for, and cannot run here.
+    """
     choice = asked()
+    installed = importlib.util.find_spec("triton") is not None
+    runs = device_type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+    if choice == "triton" and not (installed and runs):
+        why = f"tensors are on the {device_type}" if installed else "triton is not installed"
+        raise UserError(f"{VARIABLE}=triton needs triton and a CUDA device, but {why}")
     if choice in ("", "reference"):
-        triton_runs = device_type == "cuda" and importlib.util.find_spec("triton") is not None
-        choice = "triton" if triton_runs else "embedding"
+        choice = "triton" if installed and device_type == "cuda" else "embedding"
     return importlib.import_module(f"crosscoder.kernels.{choice}")
 
 

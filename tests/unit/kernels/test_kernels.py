@@ -72,6 +72,14 @@ def test_the_environment_decides(name, monkeypatch):
     assert kernels.of("cpu").__name__ == kernels.of("cuda").__name__ == f"crosscoder.kernels.{name}"
 
 
+@needs_triton
+def test_triton_on_a_cpu_is_refused_without_its_interpreter(monkeypatch):
+    monkeypatch.setenv(kernels.VARIABLE, "triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(UserError, match="triton needs triton and a CUDA device, but tensors are on the cpu"):
+        kernels.of("cpu")
+
+
 def test_a_choice_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, "fast")
     with pytest.raises(UserError, match="CROSSCODER_KERNELS is embedding, triton, reference or unset, not 'fast'"):
