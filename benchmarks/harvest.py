@@ -3,8 +3,8 @@
 bare = the same models, cut off after the last layer that is read, on the same batches of the same text, nothing kept
 harvest = everything from tokens to a finished store: hooks at every hookpoint, the checks, writing, checksums, scales
 
-Models are loaded before the clock starts; base and chat are both read. The two take turns, and both keep freed memory
-(crosscoder/memory.py).
+Models are loaded before the clock starts; base and chat are both read. The two take turns, in changing order, and both keep freed
+memory (crosscoder/memory.py).
 """
 
 import tempfile
@@ -44,16 +44,27 @@ def bare(pair: Pair, tokens: TokenSet, layer: int, batch_tokens: int) -> None:
         decoder.layers = layers
 
 
-def turn(pair: Pair, tokens: TokenSet, hookpoints: list[str], batch_tokens: int) -> tuple[float, float]:
+def turn(
+    pair: Pair, tokens: TokenSet, hookpoints: list[str], batch_tokens: int, bare_first: bool
+) -> tuple[float, float]:
     """Seconds of (harvest, bare)."""
-    for lm in pair.lms:
-        pair[lm]  # a harvest drops the models when it is done
     layer = max(Hookpoint.parse(hookpoint).layer for hookpoint in hookpoints)
-    with kept():
-        seconds = timed(lambda: bare(pair, tokens, layer, batch_tokens))
-    with tempfile.TemporaryDirectory() as scratch:
-        harvest, sources = Harvest(scratch, batch_tokens), pair.sources(hookpoints)
-        return timed(lambda: harvest(pair, sources, {"train": tokens})), seconds
+
+    def alone() -> float:
+        with kept():
+            return timed(lambda: bare(pair, tokens, layer, batch_tokens))
+
+    def whole() -> float:
+        with tempfile.TemporaryDirectory() as scratch:
+            harvest, sources = Harvest(scratch, batch_tokens), pair.sources(hookpoints)
+            return timed(lambda: harvest(pair, sources, {"train": tokens}))
+
+    seconds = {}
+    for run in (alone, whole) if bare_first else (whole, alone):
+        for lm in pair.lms:
+            pair[lm]  # a harvest drops the models when it is done
+        seconds[run] = run()
+    return seconds[whole], seconds[alone]
 
 
 def main() -> None:
@@ -74,7 +85,10 @@ def main() -> None:
     pair = load_pair(given.models, residency="together", device=given.device)
     tokens, rows = text(pair, given.data, given.n_tokens), []
     for hookpoints in given.hookpoints:
-        seconds = [turn(pair, tokens, hookpoints.split(","), given.batch_tokens) for _ in range(given.turns)]
+        seconds = [
+            turn(pair, tokens, hookpoints.split(","), given.batch_tokens, bare_first=number % 2 == 0)
+            for number in range(given.turns)
+        ]
         whole, alone = (len(pair.lms) * len(tokens.tokens) / median(column) for column in zip(*seconds, strict=True))
         rows.append(
             {
