@@ -4,17 +4,15 @@ From a store's first opening, i.e. with its checksums computed; two epochs of it
 the file cache is read from memory: on a slow disk the first epoch is as fast as the disk.
 """
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 
 from benchmarks.inputs import pair, random_store
-from benchmarks.measure import Contestant, arguments, milliseconds, report
+from benchmarks.measure import Contestant, alone, arguments, milliseconds, report
 from benchmarks.memory import resident
 from benchmarks.train_step import Size, ours
 from crosscoder.data import Mixing, Store
@@ -61,10 +59,7 @@ def main() -> None:
     for n_tokens in given.n_tokens:
         with tempfile.TemporaryDirectory() as scratch:
             random_store(Path(scratch) / "store", pair(given.width), n_tokens, numbered=True)
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                loaded, peak, once = process.submit(
-                    deliver, Path(scratch) / "store", given.batch, given.buffer
-                ).result()
+            loaded, peak, once = alone(deliver, Path(scratch) / "store", given.batch, given.buffer)
         rows.append(
             {
                 "n_tokens": n_tokens,

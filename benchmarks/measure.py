@@ -65,11 +65,16 @@ def milliseconds(contestants: list[Contestant], turns: int, steps: int) -> dict[
         for _ in range(turns):
             for contestant in contestants:
                 bar.update(task, note=contestant.build.__name__)
-                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                    for name, times in process.submit(contestant.turn, steps).result().items():
-                        taken[name] += times
+                for name, times in alone(contestant.turn, steps).items():
+                    taken[name] += times
                 bar.advance(task)
     return {name: median(times) for name, times in taken.items()}
+
+
+def alone(run: Callable[..., Any], *args: Any) -> Any:
+    """What `run(*args)` returns, in a fresh process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(run, *args).result()
 
 
 def timed(run: Step) -> float:

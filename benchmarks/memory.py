@@ -4,13 +4,11 @@ unavoidable = weights + gradients + two Adam moments (fp32) + one batch of pre-a
 peak = resident memory at its highest, less what it was before construction (CUDA: allocated at its highest)
 """
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 
-from benchmarks.measure import arguments, report
+from benchmarks.measure import alone, arguments, report
 from benchmarks.train_step import Size, ours
 from crosscoder.memory import kept
 
@@ -34,8 +32,7 @@ def peak(size: Size, steps: int) -> int:
 
 def row(size: Size, steps: int) -> dict[str, float]:
     """One size, in MB."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        taken = process.submit(peak, size, steps).result()
+    taken = alone(peak, size, steps)
     parameters = 2 * size.n_latents * 2 * size.width + size.n_latents + 2 * size.width
     unavoidable = 4 * 4 * parameters + 2 * size.batch * size.n_latents
     return {

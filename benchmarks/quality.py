@@ -5,19 +5,17 @@ CROSSCODER_KERNELS=reference python train.py run=REFERENCE
 python -m benchmarks.quality --runs FAST REFERENCE
 """
 
-import json
 from pathlib import Path
 
 from benchmarks.measure import arguments, report
-from crosscoder.errors import UserError, one_line
+from crosscoder.errors import one_line
+from crosscoder.report.markdown import metrics_of
 from crosscoder.runs import Run
 
 
 def row(run: Run) -> dict[str, float | str]:
     """A run's figures."""
-    if not run.metrics.exists():
-        raise UserError(f"no finished run at {run.folder}: it has no metrics.json")
-    metrics = json.loads(run.metrics.read_text())
+    metrics = metrics_of(run)
     wanted = ("fve", "l0", "dead_fraction", "train_tokens", "train_seconds", "tokens_per_second")
     return {"run": run.folder.name} | {key: value for key, value in metrics.items() if key.startswith(wanted)}
 

@@ -24,11 +24,16 @@ def grid(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(list(rows[0]), [[figure(value) for value in row.values()] for row in rows])
 
 
-def figures(run: Run) -> str:
-    """Every result of a run, and what its training took."""
+def metrics_of(run: Run) -> dict[str, Any]:
+    """A finished run's `metrics.json`."""
     if not run.metrics.exists():
         raise UserError(f"no finished run at {run.folder}: it has no metrics.json")
-    metrics = json.loads(run.metrics.read_text())
+    return json.loads(run.metrics.read_text())
+
+
+def figures(run: Run) -> str:
+    """Every result of a run, and what its training took."""
+    metrics = metrics_of(run)
     parts = []
     for result in (Result.load(path) for path in sorted(run.results.glob("*.json"))):
         parts += [f"`{result.name}`, {result.meta['n_tokens']:,} held-out tokens:", grid(by_source(result.scalars))]
