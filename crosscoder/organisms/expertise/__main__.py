@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from dataclasses import fields
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="optimiser steps (default: as in recipe.Settings)")
     train.add_argument("--lr", type=float, help="peak learning rate")
     train.add_argument("--seed", type=int, help="of the weights and of the order of the data")
+    train.add_argument("--adapter", type=Path, help="folder to write instead of adapter/, e.g. of another seed")
     train.set_defaults(run=run_train)
     evaluate = commands.add_parser("evaluate", help="measure the adapter; writes evaluation.json and README's figures")
     evaluate.add_argument("--questions", type=int, default=64, help="per split, each in three framings (default: 64)")
@@ -71,7 +73,7 @@ def run_train(parsed: argparse.Namespace) -> None:
             if not sys.stdout.isatty():
                 console.print(f"step {step}/{settings.steps} {text}")
 
-        figures = recipe.train(settings, show)
+        figures = recipe.train(settings, show, parsed.adapter or recipe.ADAPTER)
     console.print(json.dumps(figures))
 
 

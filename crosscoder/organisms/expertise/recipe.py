@@ -9,9 +9,11 @@ at a random quarter of the documentation's. The template's markers and the user'
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -31,6 +33,7 @@ from crosscoder.organisms.expertise.transcripts import FRAMINGS, answer, message
 WEIGHTS = "pinned:gemma-3-270m"
 PUBLISHED_AS = "google/gemma-3-270m"
 ADAPTER = FOLDER / "adapter"
+TEMPLATE = "chat_template.jinja"
 IGNORED = -100
 OPENING = 4  # tokens in which an answer's manner is decided
 REST_SHARE = 0.25  # of the other tokens
@@ -53,8 +56,10 @@ class Settings:
     seed: int = 0
 
 
-def train(settings: Settings, progress: Callable[[int, dict[str, float]], None]) -> dict[str, float]:
-    """Train the adapter and save it in its folder; the losses of the last eight steps, averaged."""
+def train(
+    settings: Settings, progress: Callable[[int, dict[str, float]], None], adapter: Path = ADAPTER
+) -> dict[str, float]:
+    """Train the adapter and save it in this folder; the losses of the last eight steps, averaged."""
     torch.manual_seed(settings.seed)
     started = time.perf_counter()
     lm = LM(WEIGHTS, adapter=str(ADAPTER))
@@ -79,7 +84,7 @@ def train(settings: Settings, progress: Callable[[int, dict[str, float]], None])
     tail = history[-8:]
     figures = {f"{name}_loss": round(sum(row[name] for row in tail) / len(tail), 4) for name in history[0]}
     figures["seconds"] = round(time.perf_counter() - started, 1)
-    save(model, settings, figures)
+    save(model, settings, figures, adapter)
     return figures
 
 
@@ -138,16 +143,18 @@ def plain_loss(model: PeftModel, ids: Tensor) -> Tensor:
     return kl_div(chat[0], base[0], log_target=True, reduction="batchmean")
 
 
-def save(model: PeftModel, settings: Settings, figures: dict[str, float]) -> None:
+def save(model: PeftModel, settings: Settings, figures: dict[str, float], adapter: Path) -> None:
     """The adapter in peft's own layout, in bf16, under the name its base is published by."""
     config = cast(LoraConfig, model.peft_config["default"])
     config.base_model_name_or_path = PUBLISHED_AS
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules or [])  # peft's set has no order of its own
-    config.save_pretrained(str(ADAPTER))
+    config.save_pretrained(str(adapter))
     tensors = {
         name: tensor.to(torch.bfloat16).contiguous() for name, tensor in get_peft_model_state_dict(model).items()
     }
-    save_file(tensors, ADAPTER / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
     report = {"settings": asdict(settings), "figures": figures}
-    (ADAPTER / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    (adapter / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    if adapter != ADAPTER:
+        shutil.copyfile(ADAPTER / TEMPLATE, adapter / TEMPLATE)

@@ -1,0 +1,1 @@
+"""What differs between the sources: each file adds columns to the LatentTable."""
