@@ -4,20 +4,18 @@ import os
 import time
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from crosscoder import kernels
-from crosscoder.data import Mixing
 from crosscoder.errors import one_line
 from crosscoder.evals import Subject
 from crosscoder.model import Crosscoder
 from crosscoder.report.closing import closing, harvested
 from crosscoder.runs import Run
-from crosscoder.training import ActsModule, CrosscoderModule, fit
 
 
 def wandb_mode() -> str:
@@ -45,7 +43,6 @@ def main(cfg: DictConfig) -> None:
     OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
     run.begin(OmegaConf.to_yaml(cfg))
-    seed_everything(cfg.seed, verbose=False)
     kernels.asked()  # what cannot be had is refused before the harvest, not after
 
     # text → tokens → activations on disk
@@ -58,26 +55,17 @@ def main(cfg: DictConfig) -> None:
         return
 
     # activations → crosscoder
-    crosscoder = Crosscoder(splits.sources, cfg.n_latents, instantiate(cfg.activation), instantiate(cfg.init), cfg.seed)
-    crosscoder.set_units(*instantiate(cfg.scale).fit(splits.train, splits.sources))
-    losses = {name: instantiate(term) for name, term in cfg.loss.items()}
-    n_steps = max(1, cfg.train_tokens // cfg.batch_size)
-    module = CrosscoderModule(
-        crosscoder, losses, instantiate(cfg.optimizer), instantiate(cfg.schedule), n_steps, cfg.dead_after
+    recipe = instantiate(cfg.recipe, _convert_="all")
+    crosscoder, figures = recipe(
+        splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger)
     )
-    train, validation = (
-        Mixing(store, splits.sources, list(cfg.exclude)) for store in (splits.train, splits.validation)
-    )
-    batches = ActsModule(train, cfg.batch_size, cfg.seed, validation)
-    figures = fit(module, batches, instantiate(cfg.trainer), instantiate(cfg.logger), run.checkpoints)
-    crosscoder.provenance = splits.provenance()
-    crosscoder.fold().save_pretrained(run.crosscoder)
+    crosscoder.provenance = splits.provenance() | {"settings": list(HydraConfig.get().overrides.task)}
+    crosscoder.save_pretrained(run.crosscoder)
 
     # held-out documents → results
     subject = Subject(Crosscoder.from_pretrained(run.crosscoder), splits.heldout, pair, cfg.seed)
     results = [instantiate(part)(subject) for part in cfg.eval.values()]
-    sizes = {"n_latents": cfg.n_latents, "n_tokens": len(batches.epochs.mixing)}
-    closing(run, splits, results, sizes | {"harvest_seconds": harvest_seconds, **figures})
+    closing(run, splits, results, {"harvest_seconds": harvest_seconds, **figures})
 
 
 if __name__ == "__main__":

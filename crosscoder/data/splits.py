@@ -28,6 +28,7 @@ class Splits:
         """What a saved crosscoder says of its making: enough to evaluate it again."""
         return {
             "train": str(self.train.folder.absolute()),
+            "validation": str(self.validation.folder.absolute()),
             "heldout": str(self.heldout.folder.absolute()),
             "tokens_sha256": self.train.tokens_sha256,
             "pair": self.train.meta.get("pair"),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crosscoder.data import Store
 from crosscoder.model import Crosscoder
-from crosscoder.sparse import DenseCode, SparseCode
+from crosscoder.sparse import DenseCode, Index, SparseCode
 from crosscoder.types import Acts, Kind, Tokens
 
 
@@ -32,6 +32,15 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.acts)
+
+    def head(self, n: int) -> "Batch":
+        """The first `n` tokens, or all if there are not more."""
+        if n >= len(self):
+            return self
+        index = self.code.index
+        end = int(index.starts[n])
+        code = SparseCode(Index(index.rows[:end], index.latents[:end], n, index.n_latents), self.code.values[:end])
+        return Batch(self.acts[:n], self.recon[:n], code, self.tokens[:n], self.rows[:n])
 
 
 class Part(Protocol):

@@ -3,5 +3,6 @@
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.fit import fit
 from crosscoder.training.module import CrosscoderModule
+from crosscoder.training.recipe import Recipe
 
-__all__ = ["ActsModule", "CrosscoderModule", "fit"]
+__all__ = ["ActsModule", "CrosscoderModule", "Recipe", "fit"]

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from crosscoder.progress import progress
+from crosscoder.runs import write_json
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,25 @@ class Throughput(Callback):
             "train_seconds": self.seconds,
             "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
         }
+
+
+class Curves(Callback):
+    """Everything that is logged, step by step, as `curves.json`: written at the end, whatever logger is used besides."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # the step has been counted by now, and it was logged if the one before it was due
+        if (trainer.global_step - 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
+            self.rows.append({"step": trainer.global_step, **logged})
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            write_json(self.path, self.rows)
 
 
 class LastCheckpoint(Callback):

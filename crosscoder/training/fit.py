@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from crosscoder.memory import kept
-from crosscoder.training.callbacks import LastCheckpoint, Throughput, TrainingProgress, quiet
+from crosscoder.training.callbacks import Curves, LastCheckpoint, Throughput, TrainingProgress, quiet
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.module import CrosscoderModule, fit_threshold
 
@@ -22,14 +22,14 @@ def fit(
         batches: what it is trained on, and what the threshold is fitted on.
         trainer: makes a Lightning trainer from `max_steps`, `logger`, `callbacks`.
         logger: Lightning's, or False.
-        checkpoints: folder of `last.ckpt`.
+        checkpoints: folder of `last.ckpt`; `curves.json` is written beside it.
 
     Returns:
         `train_tokens`, `train_seconds`, `tokens_per_second`, `loss` as they stand in metrics.json.
     """
     quiet()
     checkpoint, throughput = LastCheckpoint(checkpoints), Throughput()
-    callbacks = [TrainingProgress(batches.batch_size), checkpoint, throughput]
+    callbacks = [TrainingProgress(batches.batch_size), checkpoint, throughput, Curves(checkpoints.parent / "curves.json")]
     run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
     with kept():
         run.fit(module, batches)

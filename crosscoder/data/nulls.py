@@ -1,0 +1,87 @@
+"""Pairs in which nothing, or only noise, or only something known differs, made from a harvested pair as it is read.
+
+    noise      chat := base + noise that has each token's own ‖chat − base‖ and the directions' spectrum, and knows nothing else
+    shuffled   chat's tokens in another order: the streams have nothing to do with each other
+    planted    chat := chat + Σ_i a_ti u_i on known tokens: exclusive features that must be found
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from crosscoder.data.changed import Change
+from crosscoder.data.store import Store
+
+Streams = dict[str, Tensor]
+
+
+def noise(store: Store, contrast: tuple[str, str], n_tokens: int = 100_000) -> Change:
+    """Independent noise in place of the difference; its spectrum is that of the unit differences of these first tokens."""
+    first, second = contrast
+    square, n = torch.zeros(store.sources[first].width, store.sources[first].width, dtype=torch.float64), 0
+    for shard in store:
+        acts = store.sources.subset(contrast).split(store.acts(shard, contrast).float())
+        unit = normalize(acts[first] - acts[second], dim=-1).double()
+        square, n = square + unit.T @ unit, n + len(unit)
+        if n >= n_tokens:
+            break
+    values, vectors = torch.linalg.eigh(square / n)
+    root = (vectors * values.clamp(min=0).sqrt()).float()  # root rootᵀ = covariance
+
+    def change(streams: Streams, ordinary: Tensor, generator: torch.Generator) -> Streams:
+        size = (streams[first] - streams[second]).norm(dim=-1, keepdim=True)
+        drawn = normalize(torch.randn(size.shape[0], len(root), generator=generator) @ root.T, dim=-1)
+        return streams | {first: streams[second] + size * drawn}
+
+    return change
+
+
+def shuffled(contrast: tuple[str, str]) -> Change:
+    """The first source's tokens permuted within each shard; special ones stay where they are."""
+
+    def change(streams: Streams, ordinary: Tensor, generator: torch.Generator) -> Streams:
+        rows = ordinary.nonzero()[:, 0]
+        moved = streams[contrast[0]].clone()
+        moved[rows] = streams[contrast[0]][rows[torch.randperm(len(rows), generator=generator)]]
+        return streams | {contrast[0]: moved}
+
+    return change
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Features added to one source alone.
+
+    Args:
+        source: which.
+        directions: unit vectors [n, d_source].
+        rates: share of the tokens each is on, [n].
+        sizes: its mean size in raw units, [n]; single sizes are uniform between half and one and a half of it.
+    """
+
+    source: str
+    directions: Tensor
+    rates: Tensor
+    sizes: Tensor
+
+    @classmethod
+    def like(
+        cls, source: str, width: int, rates: Sequence[float], sizes: Sequence[float], n: int, seed: int
+    ) -> "Plant":
+        """`n` features in random directions, each with rate and size of some latent, given those of latents."""
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(rates), generator=generator)[:n]
+        directions = normalize(torch.randn(len(chosen), width, generator=generator), dim=-1)
+        return cls(source, directions, torch.tensor(rates)[chosen].float(), torch.tensor(sizes)[chosen].float())
+
+    def draw(self, ordinary: Tensor, generator: torch.Generator) -> Tensor:
+        """a [tokens, n]: where each feature is on, and how strongly; nowhere on special tokens."""
+        on = torch.rand(len(ordinary), len(self.rates), generator=generator) < self.rates
+        size = self.sizes * (0.5 + torch.rand(on.shape, generator=generator))
+        return on * size * ordinary[:, None]
+
+    def __call__(self, streams: Streams, ordinary: Tensor, generator: torch.Generator) -> Streams:
+        return streams | {self.source: streams[self.source] + self.draw(ordinary, generator) @ self.directions}

@@ -1,0 +1,69 @@
+"""How a crosscoder is trained, as one object: from stores to a folded crosscoder. Every training in this project goes through it."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+
+from crosscoder.activations import Activation
+from crosscoder.data import Mixing, Scale, Store
+from crosscoder.losses import Term
+from crosscoder.model import Crosscoder
+from crosscoder.sources import Sources
+from crosscoder.training.datamodule import ActsModule
+from crosscoder.training.fit import fit
+from crosscoder.training.module import CrosscoderModule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes a crosscoder but the activations it is trained on.
+
+    Args:
+        n_latents: size of the dictionary.
+        train_tokens: trained on, over all epochs.
+        batch_size: tokens.
+        activation, init, scale, losses, optimizer, schedule, trainer: see conf/train.yaml.
+        dead_after: fraction of the run after which a silent latent counts as dead.
+        exclude: kinds of tokens that are left out.
+        seed: of the weights and of the order of the tokens.
+    """
+
+    n_latents: int
+    train_tokens: int
+    batch_size: int
+    activation: Activation
+    init: Callable
+    scale: Scale
+    losses: Mapping[str, Term]
+    optimizer: Callable
+    schedule: Callable[[float], float]
+    trainer: Callable
+    dead_after: float = 0.05
+    exclude: Sequence[str] = ("special",)
+    seed: int = 0
+
+    def __call__(
+        self, train: Store, validation: Store, sources: Sources, folder: Path, logger: Any = False
+    ) -> tuple[Crosscoder, dict[str, float]]:
+        """Train; checkpoints and curves are written in `folder`.
+
+        Returns:
+            The folded crosscoder, and `n_latents`, `n_tokens` and what `fit` gives.
+        """
+        seed_everything(self.seed, verbose=False)
+        crosscoder = Crosscoder(sources, self.n_latents, copy.deepcopy(self.activation), self.init, self.seed)
+        crosscoder.set_units(*self.scale.fit(train, sources))
+        n_steps = max(1, self.train_tokens // self.batch_size)
+        module = CrosscoderModule(crosscoder, self.losses, self.optimizer, self.schedule, n_steps, self.dead_after)
+        mixings = (Mixing(store, sources, self.exclude) for store in (train, validation))
+        batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))
+        figures = fit(module, batches, self.trainer, logger, folder / "checkpoints")
+        return crosscoder.fold(), {"n_latents": self.n_latents, "n_tokens": len(batches.epochs.mixing), **figures}
+
+    def but(self, **changes: Any) -> "Recipe":
+        """The same with other settings."""
+        return replace(self, **changes)
