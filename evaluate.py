@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import hydra
+from hydra import compose
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,7 @@ from crosscoder.lm import Pair
 from crosscoder.model import Crosscoder
 from crosscoder.report.tables import console, show_result
 from crosscoder.runs import Run
+from crosscoder.training import Recipe, settings_of
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them
 
@@ -33,9 +35,13 @@ def main(cfg: DictConfig) -> None:
     heldout = Store(store)
     heldout.require(crosscoder.sources)
     pair = Pair(**made_with["pair"], device=cfg.device) if made_with.get("pair") else None
-    subject = Subject(crosscoder, heldout, pair, cfg.seed)
-
     run = Run(cfg.crosscoder) if Path(cfg.crosscoder).is_dir() else Run(Path("outputs") / cfg.crosscoder)
+
+    def recipe() -> Recipe:
+        settings = [f"n_latents={crosscoder.n_latents}", *settings_of(made_with), *cfg.recipe]
+        return instantiate(compose("train", [*settings, f"run={run.folder}"]).recipe, _convert_="all")
+
+    subject = Subject(crosscoder, heldout, pair, cfg.seed, recipe, run.folder)
     for part in cfg.eval.values():
         result = instantiate(part, _convert_="all")(subject)
         show_result(result)

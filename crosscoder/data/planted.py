@@ -1,10 +1,18 @@
 """A planted world: two synthetic streams whose features, and which of them each stream has, are known.
 
-    x_s = Σ_i a_i · g_i^s · u_i + noise,   a_i ≠ 0 with probability p_i ∝ 1 / rank,   g_i^s ∈ {0, 1} by class
+    x_s = Σ_i a_i^s · g_i^s · u_i^s + noise,   a_i ≠ 0 with probability p_i ∝ 1 / √rank
 
-Features i are random unit directions u_i; *shared* ones are in both streams, *base-only* and *chat-only* ones in one.
+Features i are random unit directions u_i, in classes:
+
+    shared       the same in both streams
+    base-only, chat-only   in one of them
+    rotated      active together, in unrelated directions: u^base ⊥ u^chat, roughly
+    rescaled     the same, but weaker in one stream by a gain between 0.05 and 1 (in base and in chat by turns)
+    shifted      the same direction, active in different contexts: of the tokens where it is on in either, it is on in both in a share
+                 `overlap`, else in one of them
+
 Written as stores, so that everything downstream treats it like harvested activations. `truth.safetensors` beside the train
-store holds directions [n, d] and classes [n] (0 shared, 1 base-only, 2 chat-only).
+store holds directions and chat_directions [n, d], gains [2, n] (base, chat), rates and classes [n].
 """
 
 import hashlib
@@ -25,7 +33,8 @@ from crosscoder.data.text import Part
 from crosscoder.lm import Pair
 from crosscoder.types import Kind
 
-SHARED, BASE_ONLY, CHAT_ONLY = range(3)
+SHARED, BASE_ONLY, CHAT_ONLY, ROTATED, RESCALED, SHIFTED = range(6)
+WEAKEST = 0.05  # gain
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class Planted:
 
     Args:
         width: of each stream.
-        shared, base_only, chat_only: how many features of each class.
+        shared, base_only, chat_only, rotated, rescaled, shifted: how many features of each class.
+        overlap: of shifted features.
         active: features active on a token, on average.
         noise: standard deviation per dimension.
         seed: of directions and activations.
@@ -44,6 +54,10 @@ class Planted:
     shared: int = 96
     base_only: int = 8
     chat_only: int = 16
+    rotated: int = 0
+    rescaled: int = 0
+    shifted: int = 0
+    overlap: float = 0.5
     active: float = 6.0
     noise: float = 0.02
     seed: int = 0
@@ -62,27 +76,49 @@ class Planted:
         return Splits(**stores, sources=stores["train"].sources.subset(names or stores["train"].sources.names))
 
     def truth(self) -> dict[str, Tensor]:
-        """`directions` [n, width], `classes` [n], `rates` [n]."""
+        """`directions` and `chat_directions` [n, width], `classes` [n], `rates` [n], `gains` [2, n] in base and chat."""
         generator = torch.Generator().manual_seed(self.seed)
-        classes = torch.tensor([SHARED] * self.shared + [BASE_ONLY] * self.base_only + [CHAT_ONLY] * self.chat_only)
+        counts = (self.shared, self.base_only, self.chat_only, self.rotated, self.rescaled, self.shifted)
+        classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
         n = len(classes)
         directions = torch.nn.functional.normalize(torch.randn(n, self.width, generator=generator), dim=-1)
         # power-law rates dealt at random, so that no class is the frequent one
         rates = (1.0 / (1 + torch.randperm(n, generator=generator)).float().sqrt()).clamp(max=1.0)
         rates = (rates * self.active / rates.sum()).clamp(max=0.5)
-        return {"directions": directions, "classes": classes, "rates": rates}
+        turned = torch.nn.functional.normalize(torch.randn(n, self.width, generator=generator), dim=-1)
+        chat_directions = torch.where((classes == ROTATED)[:, None], turned, directions)
+        gains = torch.stack([classes != CHAT_ONLY, classes != BASE_ONLY]).float()
+        weak = WEAKEST ** torch.rand(self.rescaled, generator=generator)  # log-uniform
+        at = (classes == RESCALED).nonzero()[:, 0]
+        gains[torch.arange(len(at)) % 2, at] = weak
+        return {
+            "directions": directions,
+            "chat_directions": chat_directions,
+            "classes": classes,
+            "rates": rates,
+            "gains": gains,
+        }
+
+    def strengths(self, n: int, part: Part) -> tuple[Tensor, Tensor]:
+        """How strongly each feature is there in (base, chat), each [n, features]."""
+        truth, generator = self.truth(), self._generator(part)
+        on = torch.rand(n, len(truth["rates"]), generator=generator) < truth["rates"]
+        strength = on * (0.5 + torch.rand(n, len(truth["rates"]), generator=generator))
+        where = torch.rand(strength.shape, generator=self._generator(part, 1000))
+        base_too, chat_too = where < (1 + self.overlap) / 2, where > (1 - self.overlap) / 2
+        shifted = truth["classes"] == SHIFTED
+        base, chat = (gain * strength * (too | ~shifted) for gain, too in zip(truth["gains"], (base_too, chat_too), strict=True))
+        return base, chat
 
     def sample(self, n: int, part: Part) -> tuple[Tensor, Tensor]:
         """(base, chat) activations, each [n, width]."""
-        generator = torch.Generator().manual_seed(self.seed + 1 + get_args(Part).index(part))
-        truth = self.truth()
-        on = torch.rand(n, len(truth["rates"]), generator=generator) < truth["rates"]
-        strength = on * (0.5 + torch.rand(n, len(truth["rates"]), generator=generator))
-        streams = []
-        for absent in (CHAT_ONLY, BASE_ONLY):
-            present = (truth["classes"] != absent).float()
-            streams.append((strength * present) @ truth["directions"])
+        truth, generator = self.truth(), self._generator(part, 2000)
+        base, chat = self.strengths(n, part)
+        streams = (base @ truth["directions"], chat @ truth["chat_directions"])
         return tuple(x + self.noise * torch.randn(x.shape, generator=generator) for x in streams)  # type: ignore[return-value]
+
+    def _generator(self, part: Part, of: int = 0) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed + of + 1 + get_args(Part).index(part))
 
     def _store(self, root: Path, part: Part, n: int) -> Store:
         identity = json.dumps([asdict(self), part, n])

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import torch
 
+from crosscoder.data.store import Store
 from crosscoder.data.text import Corpus, Part, part_of
 from crosscoder.errors import UserError
 from crosscoder.lm.text import Tokenizer, tokenize
@@ -40,6 +41,12 @@ class TokenSet:
     def sequences(self, start: int, stop: int) -> Tokens:
         """Sequences [start, stop) as flat rows."""
         return self.tokens[start * self.seq_len : stop * self.seq_len]
+
+
+def token_set(store: Store) -> TokenSet:
+    """The tokens a store was harvested from."""
+    parts = [store.tokens(shard).tensors() for shard in store]
+    return TokenSet(Tokens(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]}), store.seq_len)
 
 
 def pack(

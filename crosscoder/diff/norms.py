@@ -30,6 +30,10 @@ class Published:
     exclusive: float
     shared: float | None
 
+    def describe(self) -> str:
+        """E.g. `Δ > 0.9, Minder et al. 2025`."""
+        return f"{ {'delta_norm': 'Δ', 'relative_norm': 'R'}[self.score] } > {self.exclusive}, {self.paper}"
+
     def categories(self, scores: np.ndarray, first: str, second: str) -> np.ndarray:
         """`chat-only`, `base-only`, `shared` or `other` for every latent, with the sources' own names."""
         calls = [scores > self.exclusive, scores < 1 - self.exclusive]

@@ -43,6 +43,10 @@ class LatentTable:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def with_columns(self, *columns: Mapping[str, Any]) -> "LatentTable":
+        """The same with more columns, one entry per row each."""
+        return LatentTable(self.frame.assign(**{name: column for more in columns for name, column in more.items()}), self.meta)
+
     def __getitem__(self, column: str) -> np.ndarray:
         """One column as an array."""
         if column not in self.frame:

@@ -1,37 +1,64 @@
 """What an eval is: it looks at a saved crosscoder and held-out data, and gives a Result."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from crosscoder.data import Store
+from crosscoder.errors import UserError
 from crosscoder.lm import Pair
 from crosscoder.model import Crosscoder
 from crosscoder.runs import write_json
+from crosscoder.training import Recipe
+
+
+class Saveable(Protocol):
+    """A table that goes into a file of its own."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write it, whole or not at all."""
+        ...
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated: a folded crosscoder, held-out activations, and what loads the language models, where there are any."""
+    """What is evaluated: a folded crosscoder, held-out activations, and what loads the language models, where there are any.
+
+    `recipe()` is how the crosscoder was trained, for evals that train others beside it; they keep them in `folder`.
+    """
 
     crosscoder: Crosscoder
     heldout: Store
     pair: Pair | None
     seed: int = 0
+    recipe: Callable[[], Recipe] | None = None
+    folder: Path | None = None
+
+    def stores(self) -> tuple[Store, Store, Store]:
+        """What the crosscoder was trained on, what its threshold was fitted on, and the held-out one."""
+        made_with = self.crosscoder.provenance
+        train = made_with.get("train")
+        if not train or not Path(train).is_dir():
+            raise UserError(f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it")
+        return Store(train), Store(made_with.get("validation") or train), self.heldout
 
 
 @dataclass(frozen=True)
 class Result:
-    """Numbers by flat key, tables by name (rows as dicts), and what was evaluated."""
+    """Numbers by flat key, tables by name (rows as dicts), what was evaluated, and files that stand beside the JSON."""
 
     name: str
     scalars: dict[str, float]
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Saveable] = field(default_factory=dict, compare=False)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `<name>.json`, whole or not at all."""
+        """Write `<name>.json`, whole or not at all, after the files that belong to it."""
+        for name, file in self.files.items():
+            file.save(Path(folder) / name)
         path = Path(folder) / f"{self.name}.json"
         write_json(path, {"name": self.name, "scalars": self.scalars, "tables": self.tables, "meta": self.meta})
         return path

@@ -124,15 +124,21 @@ class Pair:
         return int(module.in_features if hookpoint.startswith("attn_z") else skeleton.config.hidden_size)  # type: ignore
 
     def read(
-        self, prompts: Document | Sequence[Document], hookpoints: Sequence[str] | None = None, batch_size: int = 16
+        self,
+        prompts: Document | Sequence[Document],
+        hookpoints: Sequence[str] | None = None,
+        batch_size: int = 16,
+        opening: bool = False,
     ) -> Reading:
         """Activations of every model on one prompt or many; a prompt is text or a chat (a list of messages).
+
+        With `opening` a chat is read on to where the assistant is to answer.
 
         Returns:
             One row per token, prompts one after the other, sources side by side in `acts [n_tokens, d_total]`.
         """
         sources = self.sources(hookpoints)
-        encoded = [tokenize(self.tokenizer, prompt) for prompt in _as_list(prompts)]
+        encoded = [tokenize(self.tokenizer, prompt, opening) for prompt in _as_list(prompts)]
         columns = {source.name: [] for source in sources}
         for lm in self.lms:
             wanted = {Hookpoint.parse(source.hookpoint): source.name for source in sources if source.lm == lm}

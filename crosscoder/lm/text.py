@@ -13,24 +13,25 @@ Message: TypeAlias = dict[str, str]
 Document: TypeAlias = str | Sequence[Message]
 
 
-def tokenize(tokenizer: Tokenizer, document: Document) -> tuple[list[int], list[int]]:
+def tokenize(tokenizer: Tokenizer, document: Document, opening: bool = False) -> tuple[list[int], list[int]]:
     """Ids and kinds (see Kind) of plain text or of a chat, beginning with BOS exactly once.
 
-    A chat is a sequence of `{"role": "user" | "assistant", "content": ...}`, formatted with the tokenizer's chat template.
+    A chat is a sequence of `{"role": "user" | "assistant", "content": ...}`, formatted with the tokenizer's chat template;
+    with `opening` it goes on to where the assistant is to answer.
     """
     if isinstance(document, str):
         ids = [*_bos(tokenizer), *tokenizer(document, add_special_tokens=False)["input_ids"]]
         kinds = [Kind.PLAIN] * len(ids)
     else:
-        ids, kinds = _tokenize_chat(tokenizer, document)
+        ids, kinds = _tokenize_chat(tokenizer, document, opening)
     special = set(tokenizer.all_special_ids)
     return ids, [Kind.SPECIAL if token in special else kind for token, kind in zip(ids, kinds, strict=True)]
 
 
-def _tokenize_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+def _tokenize_chat(tokenizer: Tokenizer, messages: Sequence[Message], opening: bool) -> tuple[list[int], list[int]]:
     if not tokenizer.chat_template:
         raise UserError("a chat needs a tokenizer with a chat template, and neither model's has one")
-    text = str(tokenizer.apply_chat_template(list(messages), tokenize=False))
+    text = str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=opening))
     # the template already renders BOS
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]

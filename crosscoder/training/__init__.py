@@ -3,6 +3,6 @@
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.fit import fit
 from crosscoder.training.module import CrosscoderModule
-from crosscoder.training.recipe import Recipe
+from crosscoder.training.recipe import Recipe, settings_of
 
-__all__ = ["ActsModule", "CrosscoderModule", "Recipe", "fit"]
+__all__ = ["ActsModule", "CrosscoderModule", "Recipe", "fit", "settings_of"]

@@ -1,6 +1,7 @@
 """How a crosscoder is trained, as one object: from stores to a folded crosscoder. Every training in this project goes through it."""
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +11,32 @@ from lightning import seed_everything
 
 from crosscoder.activations import Activation
 from crosscoder.data import Mixing, Scale, Store
+from crosscoder.errors import UserError
 from crosscoder.losses import Term
 from crosscoder.model import Crosscoder
 from crosscoder.sources import Sources
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.fit import fit
 from crosscoder.training.module import CrosscoderModule
+
+
+# settings of train.py that make a recipe; all others say what it is trained on, and where
+SETTINGS = (
+    *("n_latents", "k", "train_tokens", "batch_size", "lr", "dead_after", "exclude", "seed", "init", "schedule", "scale"),
+    *("activation", "loss", "optimizer", "trainer", "experiment", "debug"),
+)
+
+
+def settings_of(provenance: Mapping[str, Any]) -> list[str]:
+    """The settings, as train.py takes them, by which a saved crosscoder's recipe differs from the default.
+
+    A crosscoder can come from anywhere: only plain values and names of YAML files pass, nothing that names a class.
+    """
+    settings = [s for s in provenance.get("settings", []) if s.lstrip("+~").partition("=")[0].split(".")[0] in SETTINGS]
+    for setting in settings:
+        if not re.fullmatch(r"[a-z_.0-9]+=[\w.,\[\]-]*", setting) or "_target_" in setting:
+            raise UserError(f"the crosscoder says it was trained with '{setting}', which is not a plain setting")
+    return settings
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,11 @@ class Recipe:
         batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))
         figures = fit(module, batches, self.trainer, logger, folder / "checkpoints")
         return crosscoder.fold(), {"n_latents": self.n_latents, "n_tokens": len(batches.epochs.mixing), **figures}
+
+    def key(self) -> str:
+        """Text that differs between recipes that differ."""
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return repr(parts | {"activation": self.activation.spec(), "trainer": None})
 
     def but(self, **changes: Any) -> "Recipe":
         """The same with other settings."""

@@ -1,0 +1,108 @@
+"""What differs between the sources: the LatentTable, examples of every latent, and a summary."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crosscoder.diff.analysis import Analysis, comparable
+from crosscoder.diff.contexts import Contexts
+from crosscoder.diff.lens import lens
+from crosscoder.diff.norms import PUBLISHED
+from crosscoder.diff.prompts import PromptContrast
+from crosscoder.diff.table import LatentTable
+from crosscoder.diff.verdict import CLASSES
+from crosscoder.evals.base import Result, Subject
+
+SHOWN = ("latent", "verdict", "difference_share", "delta_norm", "cosine", "density", "template_share")
+ORDERS = {"difference energy": ("difference_energy", False), "cosine": ("cosine", True)}
+
+
+@dataclass(frozen=True)
+class DiffEval:
+    """Writes `latents.parquet` and `contexts.parquet` beside its result.
+
+    Args:
+        analysis: makes the table.
+        contexts: examples per latent: from plain text, from chats, and from all its activity at random for the quantiles.
+        promoted: how many tokens each latent promotes, by logit lens.
+        contrasts: prompt pairs whose difference becomes a column.
+        top: rows of the tables that are printed.
+    """
+
+    analysis: Analysis
+    contexts: int = 5
+    promoted: int = 10
+    contrasts: Sequence[PromptContrast] = ()
+    top: int = 12
+
+    def __call__(self, subject: Subject) -> Result:
+        start = time.perf_counter()
+        crosscoder, pair = subject.crosscoder, subject.pair
+        contexts = Contexts(crosscoder.n_latents, self.contexts, seed=subject.seed)
+        table = self.analysis(crosscoder, subject.heldout, [contexts])
+        strings = pair.tokenizer.convert_ids_to_tokens if pair else None
+        examples = LatentTable(contexts.frame(crosscoder, subject.heldout, strings), table.meta)
+        if pair:
+            contrasts = [contrast for contrast in self.contrasts if pair.tokenizer.chat_template]
+            table = table.with_columns(*(contrast(crosscoder, pair) for contrast in contrasts), lens(crosscoder, pair, self.promoted))
+        meta = table.meta | {"seconds": time.perf_counter() - start}
+        files = {"latents.parquet": table, "contexts.parquet": examples}
+        return Result("diff", summary(table), self._tables(table), meta, files)
+
+    def _tables(self, table: LatentTable) -> dict[str, list[dict[str, Any]]]:
+        if "verdict" not in table.columns:
+            return {}
+        shown = [column for column in SHOWN if column in table.columns]
+        tables = {"by difference energy": table.top("difference_share", self.top).frame[shown].to_dict("records")}
+        tables["published"] = published(table)
+        for name in (column.removesuffix("/holm") for column in table.columns if column.endswith("/holm")):
+            tables[name] = self._by_contrast(table, name)
+        return tables  # type: ignore[return-value]
+
+    def _by_contrast(self, table: LatentTable, name: str) -> list[dict[str, Any]]:
+        """The latents that tell two kinds of prompts apart, and at what rank orders without labels place them."""
+        first = table.meta["contrast"][0]
+        orders = ORDERS | {"Δ": ("delta_norm", False), "ν^ε": (f"nu/error/{first}", True)}
+        ranks = {f"rank by {order}": table.rank(*by) for order, by in orders.items()}
+        weight = np.abs(table[name]) * table[f"norm/{first}"]
+        best = table.frame.assign(weight=weight).nlargest(self.top, "weight")
+        return [
+            {
+                "latent": row["latent"],
+                name: row[name],
+                "p (Holm)": row[f"{name}/holm"],
+                "verdict": row["verdict"],
+                "delta_norm": row["delta_norm"],
+                "cosine": row["cosine"],
+                **{order: int(rank[row["latent"]]) for order, rank in ranks.items()},
+            }
+            for row in best.to_dict("records")
+        ]
+
+
+def summary(table: LatentTable) -> dict[str, float]:
+    """`count/<verdict>`, and how the explained difference divides."""
+    scalars: dict[str, float] = {"dead_fraction": float(table["dead"].mean())}
+    if "verdict" not in table.columns:
+        return scalars
+    counts = Counter(table["verdict"])
+    names = [*(f"{source}-specific" for source in table.meta["contrast"]), *CLASSES]
+    scalars = {f"count/{name.replace('-', '_')}": counts[name] for name in names} | scalars
+    return scalars | table.meta["difference"]
+
+
+def published(table: LatentTable) -> list[dict[str, Any]]:
+    """How many live latents each published rule calls what."""
+    alive = table.frame[~table["dead"]]
+    first, second = table.meta["contrast"]
+    return [
+        {
+            "rule": rule.describe(),
+            **{name: int((alive[f"category/{paper}"] == name).sum()) for name in (f"{first}-only", f"{second}-only", "shared")},
+        }
+        for paper, rule in PUBLISHED.items()
+    ]

@@ -1,0 +1,102 @@
+"""Null controls: the same training and analysis where there is nothing to find, and where what there is to find is known.
+
+A count of exclusive latents means as much as it exceeds what the same rule counts where nothing differs (*noise*, *reseed*), and as
+the rule finds what was planted; on *shuffled* pairs it must light up. See controls.py. Each control is trained as the crosscoder itself
+was, and kept in the run folder.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crosscoder.diff.analysis import Analysis, comparable
+from crosscoder.diff.norms import PUBLISHED
+from crosscoder.diff.table import LatentTable
+from crosscoder.diff.verdict import CLASSES
+from crosscoder.errors import UserError
+from crosscoder.evals.base import Result, Subject
+from crosscoder.evals.beside import trained_beside
+from crosscoder.evals.controls import Control, Planted
+
+Rule = Callable[[LatentTable], np.ndarray]
+
+
+@dataclass(frozen=True)
+class NullsEval:
+    """See the module's docstring.
+
+    Scalars are of the verdict: `false_exclusive_rate/<control>` among live latents, `recall_planted` among planted features,
+    `exclusive_rate/shuffled`. The table says the same of every published rule.
+
+    Args:
+        analysis: as in the diff eval.
+        controls: see controls.py.
+        train_tokens: trained on for each control; None: as many as the crosscoder.
+    """
+
+    analysis: Analysis
+    controls: Sequence[Control]
+    train_tokens: int | None = None
+
+    def __call__(self, subject: Subject) -> Result:
+        start = time.perf_counter()
+        if (contrast := comparable(subject.crosscoder)) is None:
+            raise UserError("null controls need a contrast of two sources of equal width")
+        own = self.analysis(subject.crosscoder, subject.heldout)
+        rules = rules_of(contrast)
+        rows: dict[str, dict[str, Any]] = {
+            name: {"rule": name, "this pair": int(rule(own).sum()), "this pair, rate": rate(rule, own)}
+            for name, rule in rules.items()
+        }
+        verdicts = [{"control": "this pair", **_verdicts(own), "seconds": ""}]
+        for control in self.controls:
+            began = time.perf_counter()
+            if (stores := control.stores(subject, own)) is None:
+                continue
+            crosscoder = trained_beside(subject, stores, control.name, subject.seed, train_tokens=self.train_tokens)
+            table = self.analysis(crosscoder, stores[2])
+            finders = control.finders(control.plant(subject, own), crosscoder) if isinstance(control, Planted) else None
+            for name, rule in rules.items():
+                called = rule(table)
+                if finders is None:
+                    rows[name][control.name] = rate(rule, table)
+                else:
+                    rows[name]["recall, planted"] = float((called[finders] & (finders.numpy() >= 0)).mean())
+            verdicts.append({"control": control.name, **_verdicts(table), "seconds": time.perf_counter() - began})
+        meta = own.meta | {"seconds": time.perf_counter() - start, "seed": subject.seed}
+        return Result("nulls", _scalars(rows["verdict"]), {"rules": list(rows.values()), "verdicts": verdicts}, meta)
+
+
+def rules_of(contrast: tuple[str, str]) -> dict[str, Rule]:
+    """What calls a latent exclusive to either source: our verdict, and every published rule on norms."""
+    specific = [f"{source}-specific" for source in contrast]
+    only = [f"{source}-only" for source in contrast]
+    published = {
+        rule.describe(): lambda table, paper=paper: np.isin(table[f"category/{paper}"], only) & ~table["dead"]
+        for paper, rule in PUBLISHED.items()
+    }
+    return {"verdict": lambda table: np.isin(table["verdict"], specific), **published}
+
+
+def rate(rule: Rule, table: LatentTable) -> float:
+    """Share of the live latents that a rule calls exclusive."""
+    return float(rule(table).sum() / max(1, (~table["dead"]).sum()))
+
+
+def _verdicts(table: LatentTable) -> dict[str, int]:
+    names = [*(f"{source}-specific" for source in table.meta["contrast"]), *CLASSES]
+    return {name: int((table["verdict"] == name).sum()) for name in names}
+
+
+def _scalars(row: dict[str, Any]) -> dict[str, float]:
+    names = {
+        "noise": "false_exclusive_rate/noise",
+        "reseed": "false_exclusive_rate/reseed",
+        "shuffled": "exclusive_rate/shuffled",
+        "this pair, rate": "exclusive_rate/this_pair",
+        "recall, planted": "recall_planted",
+    }
+    return {name: row[key] for key, name in names.items() if key in row}
