@@ -5,7 +5,6 @@
     planted    chat := chat + Σ_i a_ti u_i on known tokens: exclusive features that must be found
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,14 +67,16 @@ class Plant:
     sizes: Tensor
 
     @classmethod
-    def like(
-        cls, source: str, width: int, rates: Sequence[float], sizes: Sequence[float], n: int, seed: int
-    ) -> "Plant":
-        """`n` features in random directions, each with rate and size of some latent, given those of latents."""
+    def like(cls, source: str, width: int, rates: Tensor, sizes: Tensor, n: int, seed: int) -> "Plant":
+        """`n` features in random directions, each with the rate and the size of another latent, given those of all.
+
+        Latents are drawn in proportion to their energy, rate · size²: a feature is like what a random part of the energy is made of.
+        """
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(rates), generator=generator)[:n]
+        energy = (rates * sizes.square()).double()
+        chosen = torch.multinomial(energy, min(n, int((energy > 0).sum())), generator=generator)
         directions = normalize(torch.randn(len(chosen), width, generator=generator), dim=-1)
-        return cls(source, directions, torch.tensor(rates)[chosen].float(), torch.tensor(sizes)[chosen].float())
+        return cls(source, directions, rates[chosen].float(), sizes[chosen].float())
 
     def draw(self, ordinary: Tensor, generator: torch.Generator) -> Tensor:
         """a [tokens, n]: where each feature is on, and how strongly; nowhere on special tokens."""

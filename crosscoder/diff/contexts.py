@@ -45,18 +45,18 @@ class Contexts:
         self.random = np.random.default_rng(seed)
 
     def update(self, batch: Batch) -> None:
-        index = batch.code.index
-        rows = index.rows.cpu()
-        entries = np.empty(len(index), ENTRY)
-        entries["latent"] = index.latents.cpu()
-        entries["document"] = batch.tokens.document[rows]
-        entries["row"] = batch.rows[rows]
-        entries["value"] = entries["priority"] = batch.code.values.detach().float().cpu()
-        plain = (batch.tokens.kind[rows] == Kind.PLAIN).numpy()
+        index, kind = batch.code.index, batch.tokens.kind
+        rows, value = index.rows.cpu(), batch.code.values.detach().float().cpu().numpy()
+        entries = {
+            "latent": index.latents.cpu().numpy(),
+            "document": batch.tokens.document[rows].numpy(),
+            "row": batch.rows[rows].numpy(),
+            "value": value,
+        }
+        plain = (kind[rows] == Kind.PLAIN).numpy()
         for top, chosen in zip(self.top, (plain, ~plain), strict=True):
-            top.update(entries[chosen])
-        entries["priority"] = self.random.random(len(entries))
-        self.sample.update(entries)
+            top.update(np.where(chosen, value, -np.inf), **entries)
+        self.sample.update(self.random.random(len(value)), **entries)
 
     def columns(self) -> Mapping[str, Any]:
         return {}

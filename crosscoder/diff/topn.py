@@ -18,9 +18,13 @@ class TopN:
         self.kept = np.empty(0, ENTRY)
         self.waiting: list[np.ndarray] = []
 
-    def update(self, entries: np.ndarray) -> None:
-        """Add ENTRY records whose rows come after those already seen."""
-        self.waiting.append(entries[entries["priority"] > self.floor[entries["latent"]]])
+    def update(self, priority: np.ndarray, **columns: np.ndarray) -> None:
+        """Add entries, given as columns (see ENTRY), whose rows come after those already seen; priority −inf means not this one."""
+        chosen = np.flatnonzero(priority > self.floor[columns["latent"]])
+        entries = np.empty(len(chosen), ENTRY)
+        for name, column in {"priority": priority, **columns}.items():
+            entries[name] = column[chosen]
+        self.waiting.append(entries)
         if sum(map(len, self.waiting)) >= max(MERGE_AT, len(self.kept)):
             self.entries()
 

@@ -1,7 +1,10 @@
-"""Twins: a base-only and a chat-only latent that write the same thing, the trace of Latent Decoupling (Minder et al. 2025).
+"""Whether what a latent writes into one source is written into the other by another latent, the trace of Latent Decoupling.
 
-A pair (i, j) with Δ_i < 1 − `exclusive`, Δ_j > `exclusive` and cos(d_i^base, d_j^chat) > `cosine`. Co-firing is the share of the tokens on
-which either is active that both are active on (Jaccard): decoupled twins fire in different contexts.
+*Elsewhere*: for a latent whose norms lean to a source, the largest cosine of its decoder there with any other latent's decoder in the
+other source. The direction may be the other model's, too, in other contexts; latent scaling looks only where the latent is active.
+
+*Twins* (Minder et al. 2025): a base-only and a chat-only latent, Δ_i < 1 − `exclusive` and Δ_j > `exclusive`, with cos(d_i^base, d_j^chat) >
+`cosine`. Co-firing is the share of the tokens on which either is active that both are active on (Jaccard).
 """
 
 from collections.abc import Mapping
@@ -17,20 +20,39 @@ from crosscoder.metrics import delta_norm
 from crosscoder.model import Crosscoder
 
 
+AT_A_TIME = 1024  # latents whose cosines with all others are in memory together
+
+
 class Twins:
-    """Columns `twin` (a latent, or −1), `twin_cosine`, `twin_cofiring` (NaN without a twin)."""
+    """Columns `elsewhere` (NaN for latents that do not lean), `twin` (a latent, or −1), `twin_cosine`, `twin_cofiring` (NaN without).
+
+    Args:
+        crosscoder: its sources `first` and `second` have equal width.
+        lean: distance of Δ from ½ from which a latent leans.
+        exclusive, cosine: what makes twins.
+    """
 
     def __init__(
-        self, crosscoder: Crosscoder, first: str, second: str, exclusive: float = 0.9, cosine: float = 0.9
+        self,
+        crosscoder: Crosscoder,
+        first: str,
+        second: str,
+        lean: float = 0.2,
+        exclusive: float = 0.9,
+        cosine: float = 0.9,
     ) -> None:
         norms = dict(zip(crosscoder.sources.names, crosscoder.decoder_norms().detach(), strict=True))
         delta = delta_norm(norms[first], norms[second])
-        sides = [(delta > exclusive).nonzero()[:, 0], (delta < 1 - exclusive).nonzero()[:, 0]]
-        decoders = [
-            normalize(training_decoder(crosscoder, name).detach()[side], dim=-1)
-            for name, side in zip((first, second), sides, strict=True)
-        ]
+        decoders = [normalize(training_decoder(crosscoder, name).detach(), dim=-1) for name in (first, second)]
         n = crosscoder.n_latents
+        self.elsewhere = torch.full((n,), torch.nan)
+        for (here, there), leans in zip((decoders, decoders[::-1]), (delta > 0.5 + lean, delta < 0.5 - lean), strict=True):
+            for latents in leans.nonzero()[:, 0].split(AT_A_TIME):
+                cosines = here[latents] @ there.T
+                cosines[torch.arange(len(latents)), latents] = -1
+                self.elsewhere[latents.cpu()] = cosines.amax(dim=1).cpu()
+        sides = [(delta > exclusive).nonzero()[:, 0], (delta < 1 - exclusive).nonzero()[:, 0]]
+        decoders = [decoder[side] for decoder, side in zip(decoders, sides, strict=True)]
         self.twin = torch.full((n,), -1)
         self.cosine = torch.full((n,), torch.nan)
         for here, there in ((0, 1), (1, 0)):
@@ -55,5 +77,10 @@ class Twins:
         twin = self.twin.clamp(min=0)
         either = self.active + self.active[twin] - self.together
         cofiring = torch.where(self.twin >= 0, self.together / either.clamp(min=1), torch.nan)
-        columns: dict[str, Tensor] = {"twin": self.twin, "twin_cosine": self.cosine, "twin_cofiring": cofiring}
+        columns: dict[str, Tensor] = {
+            "elsewhere": self.elsewhere,
+            "twin": self.twin,
+            "twin_cosine": self.cosine,
+            "twin_cofiring": cofiring,
+        }
         return {name: column.numpy() for name, column in columns.items()}

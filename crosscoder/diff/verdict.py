@@ -6,7 +6,8 @@ candidate's direction may still be in the other model: then it is an artefact of
 
     <source>-specific   candidate, and its direction is neither in the other's error (ν^ε) nor in its reconstruction (ν^r)
     shrunk              candidate, but the other's error has it: Complete Shrinkage
-    decoupled           candidate, but the other's reconstruction has it: Latent Decoupling
+    decoupled           candidate, but the other's reconstruction has it where the latent is active, or another latent writes it into
+                        the other model elsewhere: Latent Decoupling
     rewritten           supported in both, decoders apart: the same trigger writes something else
     shared              supported in both, decoders alike
     undetermined        too few tokens, an interval that contains a threshold, or decoders that the data do not support
@@ -30,6 +31,7 @@ class Rule:
 
     Args:
         candidate: largest ratio of supported norms, the other source's to its own, of a candidate.
+        elsewhere: smallest cosine of its decoder with another latent's in the other source, of a decoupled latent.
         nu_error, nu_reconstruction: largest ν of a specific latent; the defaults are Minder et al. 2025's.
         apart: largest cosine of the decoders of a rewritten latent.
         supported: smallest part of a decoder's norm, in the source that writes more, that the data must support.
@@ -39,6 +41,7 @@ class Rule:
     candidate: float = 0.2
     nu_error: float = 0.2
     nu_reconstruction: float = 0.5
+    elsewhere: float = 0.9
     apart: float = 0.5
     supported: float = 0.25
     n_active: int = 10
@@ -55,7 +58,7 @@ class Rule:
             both &= ~candidate & ((has < lacks) | stands)
             candidate &= stands
             verdict[candidate & error[0] & reconstruction[0]] = f"{own}-specific"
-            verdict[candidate & reconstruction[1]] = "decoupled"
+            verdict[candidate & (reconstruction[1] | (table["elsewhere"] > self.elsewhere))] = "decoupled"
             verdict[candidate & error[1]] = "shrunk"
         verdict[both] = np.where(table["cosine"][both] < self.apart, "rewritten", "shared")
         verdict[table["n_active"] < self.n_active] = "undetermined"

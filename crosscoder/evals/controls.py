@@ -100,7 +100,8 @@ class Reseed:
 
 @dataclass(frozen=True)
 class Planted:
-    """Known features added to chat's real activations, with rates and sizes like those of the subject's own latents.
+    """Known features added to chat's real activations, with the rates and sizes of what the subject's latents write into the
+    difference: f ‖d_chat − d_base‖.
 
     Args:
         n: how many.
@@ -116,12 +117,12 @@ class Planted:
 
     def plant(self, subject: Subject, table: LatentTable) -> Plant:
         """What is added."""
-        first, _ = _contrast(subject)
+        first, second = _contrast(subject)
         crosscoder, latents = subject.crosscoder, table.query("n_active >= 10")
-        raw = crosscoder.decoder(first).detach().norm(dim=-1).cpu()[latents["latent"]].double()
-        sizes = raw * torch.from_numpy(latents["mean_active"])
-        width = crosscoder.sources[first].width
-        return Plant.like(first, width, latents["density"].tolist(), sizes.tolist(), self.n, subject.seed)
+        written = (crosscoder.decoder(first) - crosscoder.decoder(second)).detach().norm(dim=-1).cpu()
+        sizes = written[latents["latent"]] * torch.from_numpy(latents["mean_active"])
+        rates = torch.from_numpy(latents["density"])
+        return Plant.like(first, crosscoder.sources[first].width, rates, sizes, self.n, subject.seed)
 
     def finders(self, plant: Plant, crosscoder: Crosscoder) -> Tensor:
         """For each planted feature the latent that found it, or −1, [n]."""

@@ -1,0 +1,55 @@
+"use strict";
+// Draws the plots in the page's colours, each when it comes into view, and again when the colours change.
+
+const POINTS_AS_SVG = 6000; // more are drawn by WebGL, where there is any
+const webgl = Boolean(document.createElement("canvas").getContext("webgl"));
+
+/** A figure with its `var(--name)` replaced by what the style sheet says. */
+function coloured(part, style) {
+  if (Array.isArray(part)) return part.map((one) => coloured(one, style));
+  if (part && typeof part === "object") return Object.fromEntries(Object.entries(part).map(([name, one]) => [name, coloured(one, style)]));
+  const name = typeof part === "string" && /^var\((--[\w-]+)\)$/.exec(part)?.[1];
+  return name ? style.getPropertyValue(name).trim() : part;
+}
+
+/** plotly.js takes a second to start on a slow machine: it is started when the first plot comes into view. */
+function startPlotly() {
+  if (globalThis.Plotly) return;
+  document.head.append(Object.assign(document.createElement("script"), { textContent: document.getElementById("plotly").textContent }));
+}
+
+function draw(element) {
+  startPlotly();
+  const style = getComputedStyle(document.body);
+  const { data, layout } = coloured(JSON.parse(document.getElementById(element.dataset.figure).textContent), style);
+  layout.font.family = style.fontFamily;
+  layout.hoverlabel = { font: { family: style.fontFamily, color: style.color }, bgcolor: style.getPropertyValue("--card").trim() };
+  for (const trace of data) {
+    if (trace.type === "scatter" && trace.mode === "markers" && webgl && data.length && latents.length > POINTS_AS_SVG) trace.type = "scattergl";
+  }
+  const first = !element.dataset.drawn;
+  Plotly.react(element, data, layout, { displayModeBar: false, responsive: true });
+  element.dataset.drawn = "true";
+  if (first) {
+    element.on("plotly_click", ({ points }) => {
+      if (points[0].customdata !== undefined) location.hash = `latent-${points[0].customdata}`;
+    });
+  }
+}
+
+const elements = document.querySelectorAll(".plot");
+const watch = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting) {
+        watch.unobserve(target);
+        draw(target);
+      }
+    }
+  },
+  { rootMargin: "300px" },
+);
+for (const element of elements) watch.observe(element);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const element of elements) if (element.dataset.drawn) draw(element);
+});

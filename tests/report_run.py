@@ -1,0 +1,186 @@
+"""A run folder with everything that a report can show, made up: no model is read, and the same seed gives the same run."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from crosscoder.diff.norms import PUBLISHED
+from crosscoder.diff.table import LatentTable, save_parquet
+from crosscoder.evals import Result
+from crosscoder.runs import Run, write_json
+
+TEXT = (
+    "▁the ▁of ▁a ▁function ▁returns ▁list ▁and ▁so ▁you ▁can ▁think ▁that ▁it ▁is ▁like ▁a ▁recipe , . : ▁let ▁me ▁explain "
+    "▁first ▁step ▁object ▁with ▁value ▁import ▁module s ed ing ▁for ▁i ▁in ▁range ( ) [ ] ▁= ▁\" ' ▁& ▁< ▁> <start_of_turn> "
+    "model <end_of_turn> ▁naïve ▁日本語 ▁ü ▁Σ <0x0A>"
+).split(" ") + ["\n", "</script><script>window.hacked=1</script>", "<b>bold</b>"]  # fmt: skip
+VERDICTS = ("chat-specific", "base-specific", "shared", "rewritten", "shrunk", "decoupled", "undetermined", "dead")
+OFTEN = (0.012, 0.004, 0.80, 0.06, 0.01, 0.014, 0.08, 0.02)
+RULE = {"candidate": 0.2, "nu_error": 0.2, "nu_reconstruction": 0.5, "apart": 0.5, "n_active": 10}
+GROUPS = ["top plain"] * 5 + ["top chat"] * 5 + [f"quantile {q}" for q in (0.75, 0.5, 0.25)]
+
+
+def write_run(folder: Path, n_latents: int = 64, n_contexts: int = 15, n_tokens: int = 24, seed: int = 0) -> Run:
+    """A finished run on the pair base and chat."""
+    run, rng = Run(folder), np.random.default_rng(seed)
+    run.begin("seed: 0\nmodels:\n  lms: {base: '<tiny>'}\n")
+    table = latent_table(n_latents, rng)
+    table.save(run.results / "latents.parquet")
+    save_parquet(contexts(table, n_contexts, n_tokens, rng), run.results / "contexts.parquet", {})
+    for result in results(table):
+        result.save(run.results)
+    run.write_metrics(
+        {"fve/base": 0.965, "n_latents": n_latents, "train_tokens": 2_999_296, "tokens_sha256": "ab" * 32}
+    )
+    write_json(run.folder / "curves.json", curves(rng))
+    lms = {
+        "base": {"weights": "pinned:gemma-3-270m"},
+        "chat": {"weights": "pinned:gemma-3-270m", "adapter": "expertise/adapter"},
+    }
+    write_json(run.crosscoder / "config.json", {"provenance": {"pair": {"lms": lms}}})
+    return run
+
+
+def latent_table(n: int, rng: np.random.Generator) -> LatentTable:
+    """Every column, with scores that fit the verdicts; the first latents have one verdict each."""
+    verdict = np.array(VERDICTS)[np.r_[np.arange(len(VERDICTS)), rng.choice(len(VERDICTS), n - len(VERDICTS), p=OFTEN)]]
+    dead = verdict == "dead"
+    exclusive = np.select(
+        [np.isin(verdict, ["chat-specific", "shrunk", "decoupled"]), verdict == "base-specific"], [1, -1], 0
+    )
+    ratio = np.where(exclusive == 0, rng.normal(1, 0.12, n).clip(0.5, 1.6), rng.uniform(0.01, 0.2, n))  # small / large
+    base = 0.5 * np.where(exclusive == 1, ratio, 1.0)
+    chat = 0.5 * np.where(exclusive == -1, ratio, np.where(exclusive == 0, ratio, 1.0))
+    density = np.where(dead, 0, 10 ** rng.normal(-2.6, 0.6, n)).clip(0, 0.6)
+    columns = {
+        "verdict": verdict,
+        "norm/base": base,
+        "norm/chat": chat,
+        "relative_norm": chat / (base + chat),
+        "delta_norm": 0.5 * (1 + (chat - base) / np.maximum(base, chat)),
+        "cosine": np.where(verdict == "shared", 1 - rng.exponential(0.05, n), rng.uniform(-0.1, 0.6, n)).clip(-1, 1),
+        "dead": dead,
+        "n_active": np.rint(density * 24_000).astype(int),
+        "density": density,
+        "mean": density * 0.7,
+        "mean_active": np.where(dead, 0, rng.gamma(2, 1, n)),
+        "max": np.where(dead, 0, rng.gamma(6, 1.5, n)),
+        "template_share": rng.beta(0.3, 2, n),
+        "difference_energy": density * (chat - base) ** 2 + 1e-7,
+        "difference_cross": rng.normal(0, 1e-4, n),
+        "difference_explained": rng.exponential(2e-4, n),
+        "twin": np.where(verdict == "decoupled", rng.integers(0, n, n), -1),
+        "twin_cosine": np.where(verdict == "decoupled", 0.95, np.nan),
+        "twin_cofiring": np.where(verdict == "decoupled", 0.02, np.nan),
+        "expertise": rng.normal(0, 0.5, n),
+        "expertise/p": rng.uniform(0, 1, n),
+        "expertise/holm": np.ones(n),
+    }
+    columns["difference_share"] = columns["difference_energy"] / columns["difference_energy"].sum()
+    columns |= {f"density/{kind}": density * rng.uniform(0.2, 2, n) for kind in ("plain", "chat", "template")}
+    columns |= {
+        f"difference_share/{kind}": columns["difference_share"] * rng.uniform(0.2, 2, n)
+        for kind in ("chat", "template")
+    }
+    position = rng.dirichlet([1, 2, 3, 2], n)
+    columns |= {f"position/{name}": position[:, i] for i, name in enumerate(("0-3", "4-15", "16-63", "64+"))}
+    columns |= {f"category/{p}": rule.categories(columns[rule.score], "chat", "base") for p, rule in PUBLISHED.items()}
+    for target in ("activation", "reconstruction", "error"):
+        for source in ("base", "chat"):
+            nu = np.where(verdict == f"{source}-specific", 0.06, np.where(verdict == "shared", 1.0, 0.7)) + rng.normal(
+                0, 0.1, n
+            )
+            columns |= {f"beta/{target}/{source}/{model}": rng.normal(0.8, 0.2, n) for model in ("base", "chat")}
+            nu[dead] = np.nan
+            columns |= {
+                f"nu/{target}/{source}": nu,
+                f"nu/{target}/{source}/low": nu - 0.08,
+                f"nu/{target}/{source}/high": nu + 0.09,
+            }
+    words = np.array(TEXT, dtype=object)
+    columns |= {
+        f"tokens/{name}": list(words[rng.integers(0, len(words), (n, 10))]) for name in ("base", "chat", "difference")
+    }
+    hookpoints = {"base": "resid_post.9", "chat": "resid_post.9"}
+    meta = {"sources": ["base", "chat"], "contrast": ["chat", "base"], "hookpoints": hookpoints}
+    return LatentTable.of(columns, meta | {"n_tokens": 23_787, "units": "training", "rule": RULE})
+
+
+def contexts(table: LatentTable, n: int, n_tokens: int, rng: np.random.Generator) -> pd.DataFrame:
+    """`n` per living latent, a burst of activity around the peak of each; a vocabulary of realistic size."""
+    alive = table["latent"][~table["dead"]]
+    words = np.array(TEXT + [f"▁word{i}" for i in range(8 * len(table))], dtype=object)
+    size, peak = len(alive) * n, min(14, n_tokens - 1)
+    ids = np.where(
+        rng.random((size, n_tokens)) < 0.7,
+        rng.integers(0, len(TEXT), (size, n_tokens)),
+        rng.integers(0, len(words), (size, n_tokens)),
+    )
+    largest = np.repeat(table["max"][~table["dead"]], n) * np.tile(np.linspace(1, 0.3, n), len(alive))
+    activations = largest[:, None] * np.exp(-np.abs(np.arange(n_tokens) - peak)) * (rng.random((size, n_tokens)) < 0.6)
+    activations[:, peak] = largest
+    group = np.resize([*GROUPS, *["quantile 0.25"] * n][:n], size)
+    return pd.DataFrame(
+        {
+            "latent": np.repeat(alive, n),
+            "group": group,
+            "kind": np.where(group == "top plain", "plain", "chat"),
+            "document": rng.integers(0, 900, size),
+            "position": rng.integers(0, 512, size),
+            "peak": peak,
+            "tokens": list(words[ids]),
+            "activations": list(activations.round(2)),
+        }
+    )
+
+
+def results(table: LatentTable) -> list[Result]:
+    """What the evals leave."""
+    counts = {name: int((table["verdict"] == name).sum()) for name in VERDICTS}
+    reconstruction = {"fve/base": 0.965, "fve/chat": 0.963, "fve/difference": 0.881, "l0": 32.0, "dead_fraction": 0.006}
+    null = {
+        "false_exclusive_rate/noise": 0.0002,
+        "false_exclusive_rate/reseed": 0.0011,
+        "exclusive_rate/shuffled": 0.64,
+    }
+    rules = [
+        {
+            "rule": rule,
+            "this pair": 40 - i,
+            "this pair, rate": 0.01,
+            "noise": 0.0002 * (i + 1),
+            "reseed": 0.001,
+            "shuffled": 0.64,
+            "recall, planted": 0.7,
+        }
+        for i, rule in enumerate(["verdict", *(rule.describe() for rule in PUBLISHED.values())])
+    ]
+    rows = [{"control": "this pair", **counts}] + [
+        {"control": name, **{verdict: int(count * scale) for verdict, count in counts.items()}, "seconds": 61.0}
+        for name, scale in (("noise", 0.02), ("reseed", 0.1), ("shuffled", 1.5), ("planted", 1.1))
+    ]
+    meta = {"n_tokens": 23_787, "seconds": 2.0}
+    return [
+        Result("reconstruction", reconstruction, {"density": [{"density": "0 – 0.0001", "latents": 76}]}, meta),
+        Result("splice", {"loss_recovered/base": 0.981, "loss_recovered/chat": 0.978, "delta_ce/base": 0.05}, {}, meta),
+        Result("diff", {f"count/{name.replace('-', '_')}": count for name, count in counts.items()}, {}, meta),
+        Result("nulls", null | {"recall_planted": 0.71}, {"rules": rules, "verdicts": rows}, meta),
+    ]
+
+
+def curves(rng: np.random.Generator) -> list[dict[str, float]]:
+    """Losses that fall, variance explained that rises."""
+    steps = np.arange(1, 2930, 25)
+    noise = 1 + 0.01 * rng.normal(size=len(steps))
+    loss = (4.7 + 20 * np.exp(-steps / 300)) * noise
+    rows = [
+        {"step": int(step), "loss": value, "loss/unsquared": 0.97 * value, "loss/auxk": 0.03 * value, "train/l0": 32.0}
+        for step, value in zip(steps, loss.tolist(), strict=True)
+    ]
+    for row in rows:
+        row |= {
+            f"train/fve/{name}": 0.96 - 0.6 * float(np.exp(-row["step"] / rate))
+            for name, rate in (("base", 250), ("chat", 300))
+        }
+    return rows
