@@ -10,11 +10,26 @@ from crosscoder.diff.table import LatentTable, save_parquet
 from crosscoder.evals import Result
 from crosscoder.runs import Run, write_json
 
-TEXT = (
-    "▁the ▁of ▁a ▁function ▁returns ▁list ▁and ▁so ▁you ▁can ▁think ▁that ▁it ▁is ▁like ▁a ▁recipe , . : ▁let ▁me ▁explain "
-    "▁first ▁step ▁object ▁with ▁value ▁import ▁module s ed ing ▁for ▁i ▁in ▁range ( ) [ ] ▁= ▁\" ' ▁& ▁< ▁> <start_of_turn> "
-    "model <end_of_turn> ▁naïve ▁日本語 ▁ü ▁Σ <0x0A>"
-).split(" ") + ["\n", "</script><script>window.hacked=1</script>", "<b>bold</b>"]  # fmt: skip
+WORDS = (
+    "the",
+    "function",
+    "returns",
+    "list",
+    "and",
+    "you",
+    "can",
+    "think",
+    "like",
+    "recipe",
+    "&",
+    "<",
+    '"',
+    "'",
+    "日本語",
+    "Σ",
+)
+HOSTILE = ("</script><script>window.hacked=1</script>", "<b>bold</b>", "<!--", "\\", "\n", "<0x0A>", "<start_of_turn>")
+TEXT = [*(f"▁{word}" for word in WORDS), "s", "ed", "ing", ".", ",", *HOSTILE]
 VERDICTS = ("chat-specific", "base-specific", "shared", "rewritten", "shrunk", "decoupled", "undetermined", "dead")
 OFTEN = (0.012, 0.004, 0.80, 0.06, 0.01, 0.014, 0.08, 0.02)
 RULE = {"candidate": 0.2, "nu_error": 0.2, "nu_reconstruction": 0.5, "apart": 0.5, "n_active": 10}

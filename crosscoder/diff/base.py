@@ -5,7 +5,7 @@ A part is an object with `update(batch)` for each batch and `columns()` at the e
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -43,6 +43,7 @@ class Batch:
         return Batch(self.acts[:n], self.recon[:n], code, self.tokens[:n], self.rows[:n])
 
 
+@runtime_checkable
 class Part(Protocol):
     """See the module's docstring."""
 

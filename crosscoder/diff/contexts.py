@@ -15,7 +15,7 @@ import pandas as pd
 
 from crosscoder.data import Store
 from crosscoder.diff.base import Batch
-from crosscoder.diff.topn import ENTRY, TopN, begins
+from crosscoder.diff.topn import TopN, begins
 from crosscoder.diff.windows import activations, tokens_until, windows
 from crosscoder.model import Crosscoder
 from crosscoder.types import Kind

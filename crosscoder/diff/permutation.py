@@ -29,7 +29,7 @@ def sign_flip(
         shape = (min(at_a_time, permutations - start), len(d))
         signs = 2.0 * torch.randint(2, shape, generator=generator).double() - 1
         exceeding += ((signs @ d).abs_() >= needed).sum(0)
-    return (1 + exceeding) / (1 + permutations)
+    return (1 + exceeding).double() / (1 + permutations)
 
 
 def holm(p: Float[Tensor, "n_latents"]) -> Float[Tensor, "n_latents"]:

@@ -51,7 +51,7 @@ class LatentTable:
         """One column as an array."""
         if column not in self.frame:
             raise UserError(f"the table has no column '{column}'; it has {', '.join(self.columns)}")
-        return self.frame[column].to_numpy()
+        return self.frame[column].to_numpy(copy=True)
 
     @property
     def columns(self) -> list[str]:

@@ -19,7 +19,7 @@ class TopN:
         self.waiting: list[np.ndarray] = []
 
     def update(self, priority: np.ndarray, **columns: np.ndarray) -> None:
-        """Add entries, given as columns (see ENTRY), whose rows come after those already seen; priority −inf means not this one."""
+        """Add entries, as columns (see ENTRY), whose rows come after those already seen; priority −inf is not kept."""
         chosen = np.flatnonzero(priority > self.floor[columns["latent"]])
         entries = np.empty(len(chosen), ENTRY)
         for name, column in {"priority": priority, **columns}.items():
@@ -31,8 +31,9 @@ class TopN:
     def entries(self) -> np.ndarray:
         """What is kept, by latent and descending priority."""
         e = np.concatenate([self.kept, *self.waiting])
-        e = e[np.lexsort((e["row"], -e["priority"], e["document"], e["latent"]))]
-        e = e[begins(e["latent"], e["document"])]
+        where = e["latent"].astype(np.int64) << 32 | e["document"]
+        order = np.lexsort((-e["priority"], where))  # stable: rows, which rise, decide ties
+        e = e[order[begins(where[order])]]
         e = e[np.lexsort((e["row"], -e["priority"], e["latent"]))]
         place = _places(e["latent"])
         last = e[place == self.n - 1]

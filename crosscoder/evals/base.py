@@ -14,6 +14,7 @@ from crosscoder.runs import write_json
 from crosscoder.training import Recipe
 
 
+@runtime_checkable
 class Saveable(Protocol):
     """A table that goes into a file of its own."""
 

@@ -6,7 +6,7 @@ A control gives the stores to train on, to fit the threshold on, and to analyse;
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ Stores = tuple[Store, Store, Store]
 PARTS = ("train", "validation", "heldout")
 
 
+@runtime_checkable
 class Control(Protocol):
     """See the module's docstring."""
 
@@ -100,8 +101,7 @@ class Reseed:
 
 @dataclass(frozen=True)
 class Planted:
-    """Known features added to chat's real activations, with the rates and sizes of what the subject's latents write into the
-    difference: f ‖d_chat − d_base‖.
+    """Known features added to chat's real activations, with the rates and sizes (f ‖d_chat‖) of the subject's own latents.
 
     Args:
         n: how many.
@@ -117,10 +117,10 @@ class Planted:
 
     def plant(self, subject: Subject, table: LatentTable) -> Plant:
         """What is added."""
-        first, second = _contrast(subject)
+        first, _ = _contrast(subject)
         crosscoder, latents = subject.crosscoder, table.query("n_active >= 10")
-        written = (crosscoder.decoder(first) - crosscoder.decoder(second)).detach().norm(dim=-1).cpu()
-        sizes = written[latents["latent"]] * torch.from_numpy(latents["mean_active"])
+        norms = crosscoder.decoder(first).detach().norm(dim=-1).double().cpu()
+        sizes = norms[latents["latent"]] * torch.from_numpy(latents["mean_active"])
         rates = torch.from_numpy(latents["density"])
         return Plant.like(first, crosscoder.sources[first].width, rates, sizes, self.n, subject.seed)
 

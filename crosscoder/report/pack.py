@@ -45,8 +45,10 @@ class Vocabulary:
 
     def codes(self, words: np.ndarray) -> np.ndarray:
         """Places of words; new ones are added."""
-        inverse, unique = pd.factorize(words)
-        return np.array([self.places.setdefault(word, len(self.places)) for word in unique], dtype=np.int64)[inverse]
+        inverse, unique = pd.factorize(words, use_na_sentinel=False)
+        return np.array([self.places.setdefault(str(word), len(self.places)) for word in unique], dtype=np.int64)[
+            inverse
+        ]
 
     def words(self) -> list[str]:
         return readable(list(self.places))
@@ -61,24 +63,25 @@ def _pack_column(column: pd.Series, vocabulary: Vocabulary) -> dict[str, Any]:
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return packed(column.to_numpy())
     if len(column) and isinstance(column.iloc[0], list | np.ndarray):
-        return {"lengths": packed(column.map(len)), "tokens": packed(vocabulary.codes(_flat(column, object)))}
+        return {"lengths": packed(_lengths(column)), "tokens": packed(vocabulary.codes(_flat(column, object)))}
     codes, words = pd.factorize(column.astype(str))
     return {"words": list(words), "codes": packed(codes)}
 
 
 def pack_contexts(frame: pd.DataFrame, latents: np.ndarray, vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
     """Chunks of the contexts of so many latents each, in the order of the table's rows and, within a latent, their own."""
-    rows = pd.Series(np.arange(len(latents)), index=latents).reindex(frame["latent"]).to_numpy()
-    frame = frame.assign(row=rows)[~np.isnan(rows)].sort_values("row", kind="stable")
+    rows = pd.Series(np.arange(len(latents)), index=latents).reindex(frame["latent"]).fillna(-1).to_numpy(np.int64)
+    order = np.argsort(rows, kind="stable")
     for first in range(0, len(latents), LATENTS_PER_CHUNK):
         last = min(first + LATENTS_PER_CHUNK, len(latents))
-        part = frame[(frame["row"] >= first) & (frame["row"] < last)]
-        lengths = part["tokens"].map(len).to_numpy(dtype=np.int64)
+        places = order[slice(*np.searchsorted(rows[order], [first, last]))]
+        part = {str(name): column for name, column in frame.iloc[places].items()}
+        lengths = _lengths(part["tokens"])
         activations = _flat(part["activations"], float)
         peaks = np.array([max(values, default=0.0) for values in part["activations"]], dtype=float)
         levels = activations * LEVELS / np.repeat(np.maximum(peaks, 1e-30), lengths)
         yield {
-            "counts": packed(np.bincount(part["row"].to_numpy(dtype=np.int64) - first, minlength=last - first)),
+            "counts": packed(np.bincount(rows[places] - first, minlength=last - first)),
             **{
                 name: _pack_column(part[name], vocabulary) for name in ("group", "kind", "document", "position", "peak")
             },
@@ -87,6 +90,10 @@ def pack_contexts(frame: pd.DataFrame, latents: np.ndarray, vocabulary: Vocabula
             "tokens": packed(vocabulary.codes(_flat(part["tokens"], object))),
             "levels": packed(np.rint(levels).clip(0, LEVELS).astype(np.int64)),
         }
+
+
+def _lengths(lists: pd.Series) -> np.ndarray:
+    return np.array([len(values) for values in lists], dtype=np.int64)
 
 
 def _flat(lists: pd.Series, dtype: type) -> np.ndarray:

@@ -4,7 +4,7 @@
 const TARGETS = ["error", "reconstruction", "activation"];
 const SIGNS = { error: "ν^ε", reconstruction: "ν^r", activation: "ν" };
 const GROUPS = { "top plain": "Highest, on plain text", "top chat": "Highest, in chats" };
-const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation" };
+const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation", elsewhere: "best cosine elsewhere" };
 const value = (row, name) => (has(name) ? column(name)[row] : undefined);
 const block = (title, ...children) => h("section", {}, h("h3", {}, title), ...children);
 /** Name, bar and number, one line each; a bar is full at `full`. */
@@ -87,7 +87,7 @@ function categories(row) {
 }
 
 function rest(row) {
-  const shown = ["n_active", "mean_active", "max", "difference_energy", "difference_share", "difference_share/chat", "difference_share/template", "difference_cross", "difference_explained"];
+  const shown = ["n_active", "mean_active", "max", "difference_energy", "difference_share", "difference_share/chat", "difference_share/template", "difference_cross", "difference_explained", "elsewhere"];
   const style = (name) => (name.startsWith("difference_") && name !== "difference_energy" ? "share" : "number");
   const pairs = shown.filter(has).map((name) => [LABELS[name] ?? name.replaceAll("_", " ").replace("/", ", "), written(value(row, name), style(name))]);
   for (const name of about.prompt_contrasts) {
@@ -117,7 +117,7 @@ function passage(shown, top) {
     const attributes = { class: i === shown.peak ? "token peak" : "token", style: `--f: ${(f / (top || 1)).toFixed(3)}`, tabindex: 0, "data-f": f };
     return text.append(h("span", attributes, word));
   });
-  const where = `${shown.kind}, document ${shown.document}, token ${shown.position}`;
+  const where = `${shown.group in GROUPS ? "" : `${shown.kind}, `}document ${shown.document}, token ${shown.position}`;
   return h("li", {}, h("div", { class: "where" }, h("b", {}, written(shown.activations[shown.peak])), h("span", {}, where)), text);
 }
 
@@ -128,7 +128,7 @@ function contexts(row) {
     const shown = context(part, i);
     groups.set(shown.group, [...(groups.get(shown.group) ?? []), shown]);
   }
-  if (!groups.size) return part ? block("Contexts", h("p", { class: "note" }, "It was never active on these tokens.")) : null;
+  if (!groups.size) return part ? block("Contexts", h("p", { class: "note" }, "None: it was not active, or its contexts were not kept.")) : null;
   const top = Math.max(...[...groups.values()].flat().flatMap(({ activations }) => activations));
   const group = ([name, shown]) => [h("h4", {}, GROUPS[name] ?? name[0].toUpperCase() + name.slice(1)), h("ol", { class: "contexts" }, shown.map((one) => passage(one, top)))];
   return block("Contexts", [...groups].flatMap(group));

@@ -97,7 +97,7 @@ function written(value, style = "number") {
   let text = size.toPrecision(digits);
   if (style === "score") text = size.toFixed(3);
   else if (Number.isInteger(size) || size >= 10 ** digits) text = Math.round(size).toLocaleString("en");
-  else if (size < 1e-3) text = size.toExponential(1);
+  else if (size < 1e-3) text = size.toExponential(1).replace("-", "−");
   return (value < 0 ? "−" : "") + text + unit;
 }
 

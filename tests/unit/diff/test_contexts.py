@@ -203,7 +203,7 @@ def test_a_latent_that_never_fires_has_no_example_and_one_that_fires_once_no_cop
 def test_examples_do_not_depend_on_the_batches(crosscoder, store, monkeypatch):
     one = frame_of(crosscoder, store, batch_size=1000)
     monkeypatch.setattr(topn, "MERGE_AT", 16)  # merged at every batch
-    for batch_size in (1, 7, 64):
+    for batch_size in (9, 64):
         other = frame_of(crosscoder, store, batch_size)
         columns = [name for name in one.columns if name != "activations"]
         pd.testing.assert_frame_equal(one[columns], other[columns])

@@ -43,6 +43,15 @@ def test_tokens_stand_beside_the_activations(tiny_pair):
     assert len(reading.acts) == len(reading.tokens)
 
 
+def test_with_the_opening_chats_are_read_up_to_the_answer(tiny_pair):
+    question = CHAT[:1]
+    short, long = tiny_pair.read([question, "x"]), tiny_pair.read([question, "x"], opening=True)
+    n = int((short.tokens.document == 0).sum())
+    added = len(long.tokens) - len(short.tokens)
+    assert "".join(long.strings[n : n + added]) == "<start_of_turn>modelĊ"
+    torch.testing.assert_close(long.acts[:n], short.acts[:n], atol=1e-5, rtol=1e-5)
+
+
 def test_several_hookpoints_are_several_sources(tiny_pair):
     names = ["resid_post.0", "attn_z.1"]
     reading = tiny_pair.read("Hello", names)

@@ -68,3 +68,13 @@ def test_a_chat_without_a_template_is_refused(tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(UserError, match="a chat needs a tokenizer with a chat template"):
         tokenize(tokenizer, CHAT)
+
+
+def test_with_the_opening_a_chat_goes_on_to_where_the_assistant_is_to_answer(tokenizer):
+    question = CHAT[:1]
+    ids, kinds = tokenize(tokenizer, question)
+    longer, more = tokenize(tokenizer, question, opening=True)
+    assert longer[: len(ids)] == ids
+    assert text_of(tokenizer, longer[len(ids) :]) == "<start_of_turn>model\n"
+    assert more == kinds + [Kind.TEMPLATE] * (len(longer) - len(ids))
+    assert tokenize(tokenizer, "text", opening=True) == tokenize(tokenizer, "text")
