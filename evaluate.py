@@ -5,13 +5,14 @@ from pathlib import Path
 
 import hydra
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from crosscoder.data import Store
-from crosscoder.errors import UserError, one_line
+from crosscoder.errors import NotApplicable, UserError, one_line
 from crosscoder.evals import Subject
 from crosscoder.lm import Pair
 from crosscoder.model import Crosscoder
@@ -42,8 +43,15 @@ def main(cfg: DictConfig) -> None:
         return instantiate(compose("train", [*settings, f"run={run.folder}"]).recipe, _convert_="all")
 
     subject = Subject(crosscoder, heldout, pair, cfg.seed, recipe, run.folder)
-    for part in cfg.eval.values():
-        result = instantiate(part, _convert_="all")(subject)
+    asked = any(setting.startswith("eval=") for setting in HydraConfig.get().overrides.task)
+    for name, part in cfg.eval.items():
+        try:
+            result = instantiate(part, _convert_="all")(subject)
+        except NotApplicable as reason:
+            if asked:
+                raise
+            console.print(f"{name} is left out: {reason}\n")
+            continue
         show_result(result)
         console.print(f"{result.save(run.results)}\n")
 

@@ -30,6 +30,11 @@ def wandb_mode() -> str:
     return os.environ.get("WANDB_MODE", "online" if known else "offline")
 
 
+def given() -> list[str]:
+    """What the command line sets."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them
 OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
 
@@ -59,11 +64,12 @@ def main(cfg: DictConfig) -> None:
     crosscoder, figures = recipe(
         splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger)
     )
-    crosscoder.provenance = splits.provenance() | {"settings": list(HydraConfig.get().overrides.task)}
+    crosscoder.provenance = splits.provenance() | {"settings": given()}
     crosscoder.save_pretrained(run.crosscoder)
 
     # held-out documents → results
-    subject = Subject(Crosscoder.from_pretrained(run.crosscoder), splits.heldout, pair, cfg.seed)
+    crosscoder = Crosscoder.from_pretrained(run.crosscoder)
+    subject = Subject(crosscoder, splits.heldout, pair, cfg.seed, lambda: recipe, run.folder)
     results = [instantiate(part)(subject) for part in cfg.eval.values()]
     closing(run, splits, results, {"harvest_seconds": harvest_seconds, **figures})
 

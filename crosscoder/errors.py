@@ -13,6 +13,10 @@ class UserError(Exception):
     """Something the user can put right; its message names what and where."""
 
 
+class NotApplicable(UserError):
+    """Something that was asked for makes no sense here; where nobody asked, it is left out."""
+
+
 def one_line(*expected: type[Exception]) -> Callable[[Callable], Callable]:
     """Decorates an entry point: expected failures end in one readable line, others keep their traceback.
 

@@ -27,8 +27,8 @@ def noise(store: Store, contrast: tuple[str, str], n_tokens: int = 100_000) -> C
         square, n = square + unit.T @ unit, n + len(unit)
         if n >= n_tokens:
             break
-    values, vectors = torch.linalg.eigh(square / n)
-    root = (vectors * values.clamp(min=0).sqrt()).float()  # root rootᵀ = covariance
+    values, vectors = torch.linalg.eigh((square / n).float())
+    root = vectors * _deviations(values.clamp(min=0))
 
     def change(streams: Streams, ordinary: Tensor, generator: torch.Generator) -> Streams:
         size = (streams[first] - streams[second]).norm(dim=-1, keepdim=True)
@@ -36,6 +36,16 @@ def noise(store: Store, contrast: tuple[str, str], n_tokens: int = 100_000) -> C
         return streams | {first: streams[second] + size * drawn}
 
     return change
+
+
+def _deviations(spectrum: Tensor, steps: int = 30, n: int = 8192) -> Tensor:
+    """Standard deviations of a Gaussian whose *unit* vectors have this spectrum: its own is not theirs."""
+    z = torch.randn(n, len(spectrum), generator=torch.Generator().manual_seed(0))
+    variances = spectrum.clone()
+    for _ in range(steps):
+        drawn = normalize(z * variances.sqrt(), dim=-1).square().mean(0)
+        variances *= (spectrum / drawn.clamp(min=1e-12)).sqrt()
+    return variances.sqrt()
 
 
 def shuffled(contrast: tuple[str, str]) -> Change:

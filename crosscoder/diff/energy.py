@@ -21,6 +21,9 @@ from crosscoder.diff.base import Batch
 from crosscoder.model import Crosscoder
 
 
+TINY = 1e-30  # two streams that are one have no difference to share
+
+
 class Energy:
     """See the module's docstring. Needs a contrast of two sources of equal width."""
 
@@ -36,7 +39,7 @@ class Energy:
         self.bias_explained = self.error = 0.0
 
     def update(self, batch: Batch) -> None:
-        crosscoder, index, kind = self.crosscoder, batch.code.index, batch.tokens.kind
+        index, kind = batch.code.index, batch.tokens.kind
         x, x_hat = (self._difference(part) for part in (batch.acts, batch.recon))
         self.total.index_add_(0, kind, x.double().square().sum(-1).cpu())
         self.n_tokens += torch.bincount(kind, minlength=len(KINDS))[: len(KINDS)]
@@ -45,14 +48,12 @@ class Energy:
         f = batch.code.values
         rows, latents = index.rows.cpu(), index.latents.cpu()
         self.squares.index_put_((kind[rows], latents), f.double().square().cpu(), accumulate=True)
-        # one gather of the decoders' differences serves both products
         own = f.square() * self.delta.square().sum(-1)[index.latents]
         written = f * index.dots(x_hat - self.bias, self.delta)
         target = f * index.dots(2 * x - x_hat, self.delta)
         bias = f * (self.delta @ self.bias)[index.latents]
         self.cross.index_add_(0, latents, (written + bias - own).double().cpu())
         self.explained.index_add_(0, latents, target.double().cpu())
-        assert crosscoder.folded
 
     def _difference(self, part: torch.Tensor) -> torch.Tensor:
         raw = part * self.crosscoder.scale + self.crosscoder.mean
@@ -61,13 +62,13 @@ class Energy:
 
     def columns(self) -> Mapping[str, Any]:
         squared = self.delta.double().square().sum(-1).cpu()
-        n, total = self.n_tokens.sum(), self.total.sum()
+        n, total = self.n_tokens.sum(), self.total.sum().clamp(min=TINY)
         energy = self.squares.sum(0) * squared
         columns = {
             "difference_energy": energy / n,
             "difference_share": energy / total,
             **{
-                f"difference_share/{kind}": self.squares[i] * squared / self.total[i].clamp(min=1e-30)
+                f"difference_share/{kind}": self.squares[i] * squared / self.total[i].clamp(min=TINY)
                 for i, kind in enumerate(KINDS)
             },
             "difference_cross": self.cross / total,
@@ -77,7 +78,7 @@ class Energy:
 
     def summary(self) -> dict[str, float]:
         """How the explained difference divides: into the latents' and the bias's exact parts, and own and cross terms."""
-        total = float(self.total.sum())
+        total = float(self.total.sum().clamp(min=TINY))
         own = float((self.squares.sum(0) * self.delta.double().square().sum(-1).cpu()).sum())
         return {
             "difference/explained": 1 - self.error / total,

@@ -119,7 +119,8 @@ class Scaling:
                 here, there = (values[f"beta/{target}/{direction}/{model}"] for model in (direction, other))
                 values[f"nu/{target}/{direction}"] = there / here
             norm = decoders[direction].norm(dim=-1)
-            values[f"supported/{direction}"] = norm * values[f"beta/error/{direction}/{direction}"].clamp(min=0)
+            supported = norm * values[f"beta/error/{direction}/{direction}"].clamp(min=0)
+            values[f"supported/{direction}"] = torch.where(norm > 0, supported, 0.0)  # a decoder of zero has no direction
         return values
 
     def _directions(self) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from crosscoder.data import Store
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable
 from crosscoder.lm import Pair
 from crosscoder.model import Crosscoder
 from crosscoder.runs import write_json
@@ -42,7 +42,7 @@ class Subject:
         made_with = self.crosscoder.provenance
         train = made_with.get("train")
         if not train or not Path(train).is_dir():
-            raise UserError(f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it")
+            raise NotApplicable(f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it")
         return Store(train), Store(made_with.get("validation") or train), self.heldout
 
 

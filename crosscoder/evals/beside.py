@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from crosscoder.data import Store
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Subject
 from crosscoder.model import Crosscoder
 from crosscoder.sources import Sources
@@ -31,7 +31,7 @@ def trained_beside(
     that an interrupted eval goes on with what it has. `sources` are those of the store unless others are named.
     """
     if subject.recipe is None:
-        raise UserError("how this crosscoder was trained is not known, so none can be trained beside it")
+        raise NotApplicable("how this crosscoder was trained is not known, so none can be trained beside it")
     recipe = subject.recipe().but(seed=seed, **{key: value for key, value in settings.items() if value is not None})
     train, validation, *_ = stores
     identity = f"{recipe.key()} {train.folder.name} {validation.folder.name} {subject.seed} {sources}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from crosscoder.diff.analysis import Analysis, comparable
 from crosscoder.diff.table import LatentTable
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
 
 EDGES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -31,7 +31,7 @@ class DensityEval:
     def __call__(self, subject: Subject) -> Result:
         start = time.perf_counter()
         if comparable(subject.crosscoder) is None:
-            raise UserError("density by class needs a contrast of two sources of equal width")
+            raise NotApplicable("density by class needs a contrast of two sources of equal width")
         table = self.analysis(subject.crosscoder, subject.heldout)
         rows, scalars = [], {}
         for column in ("verdict", "category/minder2025"):

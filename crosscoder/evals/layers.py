@@ -10,7 +10,7 @@ import torch
 from crosscoder.data import Harvest, Store
 from crosscoder.data.tokens import TokenSet, token_set
 from crosscoder.diff.analysis import Analysis
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
 from crosscoder.evals.beside import trained_beside
 from crosscoder.evals.diff import summary
@@ -44,7 +44,7 @@ class LayersEval:
         start = time.perf_counter()
         pair, contrast = subject.pair, subject.crosscoder.sources.contrast
         if pair is None or contrast is None:
-            raise UserError("layers needs the language models and two contrasted sources")
+            raise NotApplicable("layers needs the language models and two contrasted sources")
         lms = [subject.crosscoder.sources[name].lm for name in contrast]
         hookpoints = [f"{self.site}.{layer}" for layer in self.layers or self._spread(pair, lms[0])]
         train, _, heldout = subject.stores()
@@ -66,14 +66,14 @@ class LayersEval:
         settings = {"n_latents": self.n_latents, "train_tokens": self.train_tokens}
         crosscoder = trained_beside(subject, (train, train), hookpoint, subject.seed, sources, **settings)
         quality = ReconstructionEval()(Subject(crosscoder, heldout, None)).scalars
-        first, second = (name.partition(".")[0] for name in contrast)
+        lms = {name: sources[name].lm for name in contrast}
         counts = summary(self.analysis(crosscoder, heldout))
+        classes = {f"count/{name}_specific": f"count/{lm}_specific" for name, lm in lms.items()}
         return {
             "fve_difference": quality["fve/difference"],
-            f"fve_{second}": quality[f"fve/{contrast[1]}"],
-            f"fve_{first}": quality[f"fve/{contrast[0]}"],
+            **{f"fve_{lm}": quality[f"fve/{name}"] for name, lm in lms.items()},
             "relative_difference": relative_difference(heldout, contrast),
-            **{key: value for key, value in counts.items() if key.startswith("count/")},
+            **{classes.get(key, key): value for key, value in counts.items() if key.startswith("count/")},
         }
 
     def _spread(self, pair: Pair, lm: str) -> list[int]:

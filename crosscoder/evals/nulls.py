@@ -16,7 +16,7 @@ from crosscoder.diff.analysis import Analysis, comparable
 from crosscoder.diff.norms import PUBLISHED
 from crosscoder.diff.table import LatentTable
 from crosscoder.diff.verdict import CLASSES
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
 from crosscoder.evals.beside import trained_beside
 from crosscoder.evals.controls import Control, Planted
@@ -44,7 +44,7 @@ class NullsEval:
     def __call__(self, subject: Subject) -> Result:
         start = time.perf_counter()
         if (contrast := comparable(subject.crosscoder)) is None:
-            raise UserError("null controls need a contrast of two sources of equal width")
+            raise NotApplicable("null controls need a contrast of two sources of equal width")
         own = self.analysis(subject.crosscoder, subject.heldout)
         rules = rules_of(contrast)
         rows: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from crosscoder.data import Store
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
 from crosscoder.interventions.splice import reconstruction, replace
 from crosscoder.lm import Hookpoint, Pair
@@ -45,7 +45,7 @@ class SpliceEval:
     @torch.no_grad()
     def __call__(self, subject: Subject) -> Result:
         if subject.pair is None:
-            raise UserError("splice needs the language models, and this crosscoder was trained without any")
+            raise NotApplicable("splice needs the language models, and this crosscoder was trained without any")
         start = time.perf_counter()
         crosscoder, pair = subject.crosscoder, subject.pair
         means = crosscoder.sources.split(crosscoder.mean)

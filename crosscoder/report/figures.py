@@ -43,7 +43,8 @@ def histogram(values: np.ndarray, label: str, start: float, lines: Mapping[str, 
     bars = go.Histogram(x=values, xbins=bins, marker_color="var(--bar)", hovertemplate=hover, showlegend=False)
     figure = _figure(bars)
     figure.update_xaxes(title=label, range=[start - 0.02, 1.02])
-    figure.update_yaxes(title="latents", type="log", range=[-0.2, None], dtick=1, exponentformat="none")
+    figure.update_yaxes(title="latents", type="log", dtick=1, exponentformat="none")
+    figure.update_yaxes(autorangeoptions={"include": [0.7]})  # so that a single latent shows
     for name, at in lines.items():
         figure.add_vline(at, line=THRESHOLD)
         figure.add_annotation(x=at, y=1, yref="paper", yanchor="bottom", text=name, showarrow=False, font={"size": 11})

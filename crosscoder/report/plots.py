@@ -55,7 +55,7 @@ def _of_latents(table: LatentTable, contrast: Sequence[str], verdicts: Sequence[
         for add, name in ((figure.add_vline, "nu_reconstruction"), (figure.add_hline, "nu_error")):
             if name in rule:
                 add(rule[name], line=THRESHOLD)
-        caption = f"Candidates below and left of the lines are {contrast[0]}-specific. A click opens a latent."
+        caption = f"Candidates below and left of the lines are {contrast[0]}-specific. Drawn up to 1.75. A click opens a latent."
         drawn.append(Plot("nu", "Latent scaling", caption, figure))
     if {"verdict", "density", "difference_share"} <= set(table.columns):
         figure = scatter(alive, "density", "difference_share", verdicts)

@@ -6,23 +6,23 @@ const SIGNS = { error: "ν^ε", reconstruction: "ν^r", activation: "ν" };
 const GROUPS = { "top plain": "Highest, on plain text", "top chat": "Highest, in chats" };
 const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation", elsewhere: "best cosine elsewhere" };
 const value = (row, name) => (has(name) ? column(name)[row] : undefined);
+/** A part of the card. */
 const block = (title, ...children) => h("section", {}, h("h3", {}, title), ...children);
 /** Name, bar and number, one line each; a bar is full at `full`. */
 function bars(entries, style, full = 1) {
+  const width = (number) => (number > 0 ? `max(1px, ${Math.min(100, (100 * number) / full)}%)` : "0");
   const line = ([name, number]) =>
-    h("div", {}, h("dt", {}, name), h("dd", {}, h("i", { style: `width: ${Math.min(100, (100 * number) / (full || 1)) || 0}%` }), h("span", {}, written(number, style))));
+    h("div", {}, h("dt", {}, name), h("dd", {}, h("i", { style: `width: ${width(number)}` }), h("span", {}, written(number, style))));
   return h("dl", { class: "bars" }, entries.map(line));
 }
 
-const suffixed = (row, prefix, except = []) =>
-  columnNames
-    .filter((name) => name.startsWith(prefix) && !except.includes(name))
-    .map((name) => [name.slice(prefix.length), column(name)[row]]);
+/** Columns with a prefix, by what comes after it. */
+const suffixed = (row, prefix) => columnNames.filter((name) => name.startsWith(prefix)).map((name) => [name.slice(prefix.length), column(name)[row]]);
 
 function weights(row) {
   const norms = about.sources.map((source) => [source, value(row, `norm/${source}`)]).filter(([, norm]) => norm !== undefined);
   const scores = about.scores.filter(({ column: name }) => ["delta_norm", "relative_norm", "cosine"].includes(name));
-  const supported = suffixed(row, "supported/").map(([source, norm]) => [`${source}, supported`, norm]);
+  const supported = about.sources.filter((source) => has(`supported/${source}`)).map((source) => [`${source}, supported`, value(row, `supported/${source}`)]);
   const all = [...norms, ...supported];
   return block(
     "Decoder norms",

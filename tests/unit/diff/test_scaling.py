@@ -83,6 +83,7 @@ def test_the_interval_is_of_resampled_blocks(small):
 def test_the_supported_norm_is_the_part_of_a_decoder_that_the_data_give_it(small):
     columns = small.table()
     beta = columns["beta/error/base/base"]
+    assert (columns["norm/base"] > 0).all()
     expected = np.linalg.norm(small.decoders["base"].numpy(), axis=1) * np.clip(beta, 0, None)
     np.testing.assert_allclose(columns["supported/base"], expected, rtol=1e-5)
     assert (columns["supported/base"] == 0).any()

@@ -66,9 +66,9 @@ def test_contexts_follow_the_tables_rows_and_keep_their_order(monkeypatch):
 
 def test_columns_are_numbers_words_or_lists_of_tokens():
     vocabulary = pack.Vocabulary()
-    frame = pd.DataFrame({"latent": [0, 1], "verdict": ["shared", "dead"], "tokens/chat": [["▁a", None], []]})
+    frame = pd.DataFrame({"latent": [0, 1], "verdict": ["shared", "dead"], "tokens/chat": [["▁a", "b"], []]})
     packed = pack.pack_columns(frame, vocabulary)
     assert unpacked(packed["latent"]).tolist() == [0, 1]
     assert packed["verdict"]["words"] == ["shared", "dead"]
     assert unpacked(packed["tokens/chat"]["lengths"]).tolist() == [2, 0]
-    assert vocabulary.words() == [" a", "None"]
+    assert vocabulary.words() == [" a", "b"]

@@ -1,9 +1,9 @@
+import base64
 import json
 import re
 import sys
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from crosscoder.diff.table import LatentTable
@@ -26,6 +26,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        self.text += " "
         self.at = dict(attrs).get("id", "code") if tag in ("script", "style") else None
 
     def handle_endtag(self, tag):
@@ -98,10 +99,9 @@ def test_every_verdict_and_score_is_explained(page):
 
 def test_no_text_of_the_data_becomes_markup(page, run):
     assert "</script><script>window.hacked=1</script>" in page.json("vocabulary")
+    scripts = [attributes.get("id") for tag, attributes in page.tags if tag == "script"]
+    assert scripts.count(None) == 5  # the page's own
     assert "window.hacked" not in page.scripts["code"]
-    assert not [
-        tag for tag, _ in page.tags if tag == "b" and tag not in ("nav",) and "bold" in page.text.partition("<b>")[2]
-    ]
 
 
 def test_plots_are_there_with_published_thresholds(page):
@@ -109,24 +109,19 @@ def test_plots_are_there_with_published_thresholds(page):
     assert names == {
         f"figure-{n}" for n in ("delta_norm", "relative_norm", "cosine", "nu", "difference", "loss", "fve")
     }
-    lines = {shape["x0"] for shape in page.json("figure-delta_norm")["layout"]["shapes"]}
-    assert lines == pytest.approx({0.1, 0.4, 0.6, 0.9})
+    lines = [shape["x0"] for shape in page.json("figure-delta_norm")["layout"]["shapes"]]
+    assert lines == pytest.approx([0.1, 0.4, 0.6, 0.9])
     traces = {trace["name"] for trace in page.json("figure-nu")["data"]}
     assert "chat-specific" in traces
     assert "dead" not in traces
 
 
 def test_contexts_are_those_of_their_latents(page, run):
-    counts = [sum(_unpacked(page.json(f"contexts-{i}")["counts"])) for i in range(2)]
+    counts = [base64.b64decode(page.json(f"contexts-{i}")["counts"]["data"]) for i in range(2)]  # a byte per latent
     alive = ~LatentTable.load(run.results / "latents.parquet")["dead"]
-    assert counts == [4 * alive[:256].sum(), 4 * alive[256:].sum()]
+    assert list(b"".join(counts)) == (4 * alive).tolist()
+    assert [len(chunk) for chunk in counts] == [256, 44]
     assert "contexts-2" not in page.scripts
-
-
-def _unpacked(packed):
-    import base64
-
-    return np.frombuffer(base64.b64decode(packed["data"]), dtype=f"<{packed['type']}")
 
 
 @pytest.mark.parametrize(

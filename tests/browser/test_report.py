@@ -1,0 +1,239 @@
+"""The page in a real browser: no network, no errors, and everything on it works."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from crosscoder.diff.table import LatentTable
+from crosscoder.report.page import write_report
+from tests.report_run import write_run
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+REQUIRED = os.environ.get("CROSSCODER_REQUIRE_BROWSER") == "1"
+pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium on PATH")
+
+MEGABYTES = 25
+SECONDS = 2.0  # from the start of the navigation until the list and cards can be used
+SLOW_MACHINE = 3.0  # how much longer a machine may take that has other things to do
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "no Chromium on PATH, and CROSSCODER_REQUIRE_BROWSER=1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(write_run(tmp_path_factory.mktemp("small"), n_latents=300))
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Anything that it asks the network for, or complains of, fails the test."""
+    said, asked = [], []
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        yield page
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def latents(page: Page) -> list[int]:
+    return [int(text) for text in page.locator("#list tbody th").all_inner_texts()]
+
+
+def column(page: Page, name: str) -> list[float]:
+    place = page.evaluate("name => listColumns.findIndex(({ column }) => column === name) + 1", name)
+    texts = page.locator(f"#list tbody tr > :nth-child({place})").all_inner_texts()
+    return [float(re.sub(r"[%,\s]", "", text).replace("−", "-")) for text in texts]
+
+
+def test_plots_are_drawn_and_a_point_opens_its_latent(page, small):
+    page.goto(small.as_uri())
+    for plot in page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        expect(plot.locator(".main-svg").first).to_be_visible()
+    page.locator("[data-figure=figure-nu]").scroll_into_view_if_needed()
+    emit = "element => element.emit('plotly_click', { points: [{ customdata: 5 }] })"
+    page.locator("[data-figure=figure-nu]").evaluate(emit)
+    expect(page.locator("#card-title")).to_have_text("Latent 5")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_search_and_chips_narrow_the_list(page, small):
+    page.goto(small.as_uri())
+    shown = page.locator("#shown")
+    expect(shown).to_have_text("1–25 of 300 latents")
+    page.fill("#query", "217")
+    expect(shown).to_have_text("1–1 of 1 latents")
+    assert latents(page) == [217]
+    page.fill("#query", "word1234")  # somewhere in a context
+    expect(shown).not_to_have_text("1–1 of 1 latents")
+    for latent in latents(page):
+        assert "word1234" in page.evaluate("latent => textOf(rowOf.get(latent))", latent)
+    page.fill("#query", "nothing says this")
+    expect(shown).to_have_text("0 latents")
+    page.fill("#query", "")
+    page.get_by_role("button", name="base-specific").click()
+    expect(page.locator("#list tbody .verdict").first).to_contain_text("base-specific")
+    assert set(page.locator("#list tbody .verdict").all_inner_texts()) == {"▼base-specific"}
+
+
+def test_a_quoted_phrase_is_searched_as_it_stands(page, small):
+    page.goto(small.as_uri())
+    line = page.evaluate("textOf(rowOf.get(0)).split('\\n').at(-1)")  # the last of its contexts
+    phrase = max(line.split('"'), key=len)
+    page.fill("#query", f'"{phrase}"')
+    expect(page.locator("#shown")).to_have_text("1–1 of 1 latents")
+    assert latents(page) == [0]
+    words = phrase.split()
+    page.fill("#query", f'"{words[-1]} {words[0]}"')
+    expect(page.locator("#shown")).to_have_text("0 latents")
+
+
+def test_a_header_sorts_and_says_so(page, small):
+    page.goto(small.as_uri())
+    assert column(page, "difference_share") == sorted(column(page, "difference_share"), reverse=True)
+    header = page.locator("#list thead th[data-column=delta_norm]")
+    header.get_by_role("button").click()
+    assert column(page, "delta_norm") == sorted(column(page, "delta_norm"), reverse=True)
+    header.get_by_role("button").press("Enter")
+    expect(header).to_have_attribute("aria-sort", "ascending")
+    assert column(page, "delta_norm") == sorted(column(page, "delta_norm"))
+    page.get_by_role("button", name="Next ›").click()
+    expect(page.locator("#shown")).to_have_text("26–50 of 300 latents")
+
+
+def test_a_card_shows_its_contexts_with_what_each_token_writes(page, small):
+    page.goto(small.as_uri())
+    page.fill("#query", "2")
+    page.locator("#list tbody tr", has_text="shared").first.click()
+    card = page.locator("#card")
+    expect(card).to_be_visible()
+    assert card.locator(".contexts li").count() == 15
+    assert card.locator(".token.peak").count() == 15
+    peak = card.locator(".token.peak").first
+    assert peak.evaluate("element => getComputedStyle(element).backgroundColor") != "rgba(0, 0, 0, 0)"
+    peak.hover()
+    expect(page.locator("#tip")).to_have_text(
+        re.compile(r"f = [\d.]+, writes [\d.]+ into base, [\d.]+ into chat \(training units\)")
+    )
+    for title in (
+        "Decoder norms",
+        "Latent scaling",
+        "Promoted tokens",
+        "Contexts",
+        "Activity",
+        "By published rules",
+        "β",
+        "Figures",
+    ):
+        expect(card.locator("h3", has_text=title)).to_have_count(1)
+    assert card.locator(".interval .dot").count() == 6
+
+
+def test_what_the_tip_says_is_the_activation_times_the_norms(page, small):
+    page.goto(f"{small.as_uri()}#latent-3")
+    f = float(page.locator(".token").first.get_attribute("data-f"))
+    base, chat = page.evaluate("['base', 'chat'].map(name => column(`norm/${name}`)[rowOf.get(3)])")
+    page.locator(".token").first.focus()
+    said = [float(number) for number in re.findall(r"[\d.]+", page.locator("#tip").inner_text())]
+    assert said == pytest.approx([f, f * base, f * chat], rel=0.01)
+
+
+def test_the_address_opens_a_card_and_going_back_closes_it(page, small):
+    page.goto(f"{small.as_uri()}#latent-123")
+    title = page.locator("#card-title")
+    expect(title).to_have_text("Latent 123")
+    page.keyboard.press("Escape")
+    expect(page.locator("#card")).to_be_hidden()
+    page.locator("#list tbody a").nth(1).press("ArrowUp")
+    first, second = latents(page)[:2]
+    page.keyboard.press("Enter")  # on the first row, where the arrow went
+    expect(title).to_have_text(f"Latent {first}")
+    page.get_by_role("button", name="Next in the list").click()
+    expect(title).to_have_text(f"Latent {second}")
+    page.go_back()
+    expect(title).to_have_text(f"Latent {first}")
+    page.go_back()
+    expect(page.locator("#card")).to_be_hidden()
+    page.evaluate("location.hash = 'latent-999999'")
+    expect(page.locator("#card")).to_be_hidden()
+
+
+def test_twins_link_to_each_other(page, small):
+    page.goto(f"{small.as_uri()}#latent-5")  # the one that is decoupled
+    link = page.locator("#card .pairs a")
+    name = link.inner_text()
+    link.click()
+    expect(page.locator("#card-title")).to_have_text(name.capitalize())
+
+
+@pytest.mark.parametrize(
+    "missing", [("norm/base", "norm/chat"), ("verdict",), ("tokens/", "nu/", "beta/"), ("density", "max", "position/")]
+)
+def test_missing_columns_break_nothing(page, missing, tmp_path):
+    run = write_run(tmp_path, n_latents=16, n_contexts=2)
+    path = run.results / "latents.parquet"
+    table = LatentTable.load(path)
+    LatentTable(table.frame[[name for name in table.columns if not name.startswith(missing)]], table.meta).save(path)
+    page.goto(f"{write_report(run).as_uri()}#latent-2")
+    expect(page.locator("#card-title")).to_have_text("Latent 2")
+    page.locator(".token").first.focus()
+    expect(page.locator("#tip")).to_contain_text("f = ")
+
+
+def test_one_source_without_a_contrast(page, tmp_path):
+    run = write_run(tmp_path, n_latents=16, n_contexts=2)
+    path = run.results / "latents.parquet"
+    table = LatentTable.load(path)
+    kept = ["latent", "dead", "n_active", "density", "mean_active", "max", "norm/base", "position/0-3", "tokens/base"]
+    LatentTable(table.frame[kept], {"sources": ["base"], "contrast": None, "n_tokens": 100}).save(path)
+    page.goto(f"{write_report(run).as_uri()}#latent-2")
+    expect(page.locator("#card-title")).to_have_text("Latent 2")
+    assert column(page, "density") == sorted(column(page, "density"), reverse=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_plots_take_the_pages_colours(page, small, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto(small.as_uri())
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    expect(plot.locator(".main-svg").first).to_be_visible()
+    bar, wanted = plot.evaluate(
+        "element => [element._fullData[0].marker.color, getComputedStyle(document.body).getPropertyValue('--bar').trim()]"
+    )
+    assert bar == wanted
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(page, small):
+    page.set_viewport_size({"width": 600, "height": 900})
+    page.goto(f"{small.as_uri()}#latent-0")
+    assert page.evaluate("document.documentElement.scrollWidth") == 600
+    assert page.evaluate("document.getElementById('card').scrollWidth") <= 600
+
+
+def test_a_large_run_is_small_and_quick_enough(page, tmp_path):
+    path = write_report(write_run(tmp_path, n_latents=4096))
+    assert path.stat().st_size < MEGABYTES * 1e6
+    page.goto(f"{path.as_uri()}#latent-4000")
+    ready = page.evaluate("performance.getEntriesByName('ready')[0].startTime") / 1000
+    assert ready < SECONDS * SLOW_MACHINE
+    expect(page.locator("#card-title")).to_have_text("Latent 4000")
+    searched = page.evaluate(
+        "() => { const t = performance.now(); state.query = 'recipe'; update(); return performance.now() - t }"
+    )
+    assert searched / 1000 < SECONDS * SLOW_MACHINE
