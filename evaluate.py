@@ -16,6 +16,7 @@ from crosscoder.errors import NotApplicable, UserError, one_line
 from crosscoder.evals import Subject
 from crosscoder.lm import Pair
 from crosscoder.model import Crosscoder
+from crosscoder.report.page import write_report
 from crosscoder.report.tables import console, show_result
 from crosscoder.runs import Run
 from crosscoder.training import Recipe, settings_of
@@ -27,7 +28,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows th
 @hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
 @one_line(HydraException, OmegaConfBaseException)
 def main(cfg: DictConfig) -> None:
-    """Load, evaluate, print, write results/."""
+    """Load, evaluate, print, write results/ and report.html."""
     OmegaConf.set_readonly(cfg, True)
     crosscoder = Crosscoder.from_pretrained(cfg.crosscoder)
     made_with = crosscoder.provenance
@@ -54,6 +55,7 @@ def main(cfg: DictConfig) -> None:
             continue
         show_result(result)
         console.print(f"{result.save(run.results)}\n")
+    console.print(f"to look at: {write_report(run)}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ class Run:
     def results(self) -> Path:
         return self.folder / "results"
 
+    def result(self, name: str) -> Path:
+        """Where an eval's result is."""
+        return self.results / f"{name}.json"
+
     @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"

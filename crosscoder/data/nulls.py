@@ -1,8 +1,8 @@
 """Pairs in which nothing, or only noise, or only something known differs, made from a harvested pair as it is read.
 
-    noise      chat := base + noise that has each token's own ‖chat − base‖ and the directions' spectrum, and knows nothing else
-    shuffled   chat's tokens in another order: the streams have nothing to do with each other
-    planted    chat := chat + Σ_i a_ti u_i on known tokens: exclusive features that must be found
+noise      chat := base + noise that has each token's own ‖chat − base‖ and the directions' spectrum, and knows nothing else
+shuffled   chat's tokens in another order: the streams have nothing to do with each other
+planted    chat := chat + Σ_i a_ti u_i on known tokens: exclusive features that must be found
 """
 
 from dataclasses import dataclass

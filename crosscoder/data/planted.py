@@ -8,8 +8,8 @@ Features i are random unit directions u_i, in classes:
     base-only, chat-only   in one of them
     rotated      active together, in unrelated directions: u^base ⊥ u^chat, roughly
     rescaled     the same, but weaker in one stream by a gain between 0.05 and 1 (in base and in chat by turns)
-    shifted      the same direction, active in different contexts: of the tokens where it is on in either, it is on in both in a share
-                 `overlap`, else in one of them
+    shifted      the same direction, active in different contexts: of the tokens where it is on in either, it is on in
+                 both in a share `overlap`, else in one of them
 
 Written as stores, so that everything downstream treats it like harvested activations. `truth.safetensors` beside the train
 store holds directions and chat_directions [n, d], gains [2, n] (base, chat), rates and classes [n].
@@ -107,7 +107,9 @@ class Planted:
         where = torch.rand(strength.shape, generator=self._generator(part, 1000))
         base_too, chat_too = where < (1 + self.overlap) / 2, where > (1 - self.overlap) / 2
         shifted = truth["classes"] == SHIFTED
-        base, chat = (gain * strength * (too | ~shifted) for gain, too in zip(truth["gains"], (base_too, chat_too), strict=True))
+        base, chat = (
+            gain * strength * (too | ~shifted) for gain, too in zip(truth["gains"], (base_too, chat_too), strict=True)
+        )
         return base, chat
 
     def sample(self, n: int, part: Part) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,9 @@ class Activity:
             "mean_active": mass / counts.clamp(min=1),
             "max": self.max,
             "template_share": self.mass[Kind.TEMPLATE] / mass.clamp(min=1e-30),
-            **{f"position/{name}": part / mass.clamp(min=1e-30) for name, part in zip(POSITIONS, self.by_position, strict=True)},
+            **{
+                f"position/{name}": part / mass.clamp(min=1e-30)
+                for name, part in zip(POSITIONS, self.by_position, strict=True)
+            },
         }
         return {name: column.numpy() for name, column in columns.items()}

@@ -8,7 +8,7 @@ import torch
 
 from crosscoder.data import Store
 from crosscoder.diff.activity import Activity
-from crosscoder.diff.base import Batch, Part, batches
+from crosscoder.diff.base import Part, batches
 from crosscoder.diff.energy import Energy
 from crosscoder.diff.norms import norms
 from crosscoder.diff.scaling import Scaling
@@ -34,7 +34,7 @@ class Analysis:
         seed: of the bootstrap.
     """
 
-    rule: Rule = Rule()
+    rule: Rule = Rule()  # noqa: RUF009 (frozen)
     n_tokens: int = 1_000_000
     n_blocks: int = 64
     n_resamples: int = 200

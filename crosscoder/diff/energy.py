@@ -20,7 +20,6 @@ from crosscoder.diff.activity import KINDS
 from crosscoder.diff.base import Batch
 from crosscoder.model import Crosscoder
 
-
 TINY = 1e-30  # two streams that are one have no difference to share
 
 
@@ -30,7 +29,9 @@ class Energy:
     def __init__(self, crosscoder: Crosscoder, first: str, second: str) -> None:
         self.crosscoder, self.first, self.second = crosscoder, first, second
         self.delta = crosscoder.decoder(first) - crosscoder.decoder(second)
-        self.bias = crosscoder.b_dec[crosscoder.sources.slice(first)] - crosscoder.b_dec[crosscoder.sources.slice(second)]
+        self.bias = (
+            crosscoder.b_dec[crosscoder.sources.slice(first)] - crosscoder.b_dec[crosscoder.sources.slice(second)]
+        )
         n, kinds = crosscoder.n_latents, len(KINDS)
         self.squares = torch.zeros(kinds, n, dtype=torch.float64)  # Σ f²
         self.cross, self.explained = torch.zeros(2, n, dtype=torch.float64)

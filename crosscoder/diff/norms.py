@@ -51,7 +51,9 @@ PUBLISHED = {
 
 
 def norms(crosscoder: Crosscoder) -> Mapping[str, Any]:
-    """Columns `norm/<source>`; with a contrast also `relative_norm`, `delta_norm`, `cosine`, `category/<paper>`."""
+    """Columns `norm/<source>`; with a contrast also `relative_norm`, `delta_norm`, `category/<paper>`, `cosine` and
+    `difference_norm`, ‖d_chat − d_base‖.
+    """
     sources = crosscoder.sources
     by_source = dict(zip(sources.names, crosscoder.decoder_norms().detach().cpu(), strict=True))
     columns: dict[str, Any] = {f"norm/{name}": norm.numpy() for name, norm in by_source.items()}
@@ -61,7 +63,9 @@ def norms(crosscoder: Crosscoder) -> Mapping[str, Any]:
     columns["relative_norm"] = relative_norm(by_source[first], by_source[second]).numpy()
     columns["delta_norm"] = delta_norm(by_source[first], by_source[second]).numpy()
     if sources[first].width == sources[second].width:
-        columns["cosine"] = decoder_cosine(crosscoder, first, second).detach().cpu().numpy()
+        one, other = (training_decoder(crosscoder, name).detach() for name in (first, second))
+        columns["cosine"] = cosine_similarity(one, other, dim=-1).cpu().numpy()
+        columns["difference_norm"] = (one - other).norm(dim=-1).cpu().numpy()
     for paper, rule in PUBLISHED.items():
         columns[f"category/{paper}"] = rule.categories(columns[rule.score], first, second)
     return columns
@@ -71,8 +75,3 @@ def training_decoder(crosscoder: Crosscoder, source: str) -> Tensor:
     """One source's decoder in training units, [n_latents, d_source]."""
     scale = crosscoder.scale[crosscoder.sources.slice(source)] if crosscoder.folded else 1.0
     return crosscoder.decoder(source) / scale
-
-
-def decoder_cosine(crosscoder: Crosscoder, first: str, second: str) -> Tensor:
-    """Cosine of each latent's decoders in two sources of equal width, [n_latents]; 0 where one of them is zero."""
-    return cosine_similarity(training_decoder(crosscoder, first), training_decoder(crosscoder, second), dim=-1)

@@ -4,14 +4,15 @@ For a latent's direction d (its decoder in one of the contrasted sources) and a 
 
     β_j^m = argmin_β Σ_t ‖β f_tj d_j − y_t^m‖² = Σ_t f_tj ⟨d_j, y_t^m⟩ / (Σ_t f_tj² ‖d_j‖²)
 
-with three targets: the *activation* x^m, the *reconstruction* x̂^m, and the leave-one-out *error* x^m − (x̂^m − f_j d_j^m). As the last
-is a sum of the others, β^error = β^activation − β^reconstruction + ⟨d_j, d_j^m⟩ / ‖d_j‖². For the chat direction
+with three targets: the *activation* x^m, the *reconstruction* x̂^m, and the leave-one-out *error* x^m − (x̂^m − f_j d_j^m).
+As the last is a sum of the others, β^error = β^activation − β^reconstruction + ⟨d_j, d_j^m⟩ / ‖d_j‖². For the chat direction
 
     ν^r = β^{reconstruction, base} / β^{reconstruction, chat}     high: other latents write it into base      (Latent Decoupling)
     ν^ε = β^{error, base} / β^{error, chat}                       high: base has it, and nothing explains it  (Complete Shrinkage)
 
-and for the base direction the models change places. All is in training units. Sums are kept per block of consecutive tokens, so that
-the bootstrap over blocks needs no second pass: one pass, O(active latents) work per token, memory O(blocks × latents).
+and for the base direction the models change places. All is in training units. Sums are kept per block of consecutive tokens,
+so that the bootstrap over blocks needs no second pass: one pass, O(active latents) work per token, memory O(blocks ×
+latents).
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from crosscoder.diff.norms import training_decoder
 from crosscoder.model import Crosscoder
 from crosscoder.sparse import Index
 
-TARGETS = ("activation", "reconstruction", "error")
+TARGETS: tuple[str, str, str] = ("activation", "reconstruction", "error")
 QUANTILES = (0.025, 0.975)
 AT_A_TIME = 4096  # latents whose bootstrap replicates are in memory together
 
@@ -55,7 +56,8 @@ class Scaling:
         self.n_tokens, self.seen = n_tokens, 0
         shape = (self.n_blocks, crosscoder.n_latents)
         self.squares = torch.zeros(shape)  # Σ f²
-        self.dots = {key: torch.zeros(shape) for key in product(TARGETS[:2], self.contrast, self.contrast)}
+        keys: Iterator[tuple[str, str, str]] = product(TARGETS[:2], self.contrast, self.contrast)
+        self.dots = {key: torch.zeros(shape) for key in keys}
 
     def update(self, batch: Batch) -> None:
         block = (self.seen + torch.arange(len(batch))) * self.n_blocks // self.n_tokens
@@ -120,11 +122,11 @@ class Scaling:
                 values[f"nu/{target}/{direction}"] = there / here
             norm = decoders[direction].norm(dim=-1)
             supported = norm * values[f"beta/error/{direction}/{direction}"].clamp(min=0)
-            values[f"supported/{direction}"] = torch.where(norm > 0, supported, 0.0)  # a decoder of zero has no direction
+            values[f"supported/{direction}"] = torch.where(
+                norm > 0, supported, 0.0
+            )  # a decoder of zero has no direction
         return values
 
     def _directions(self) -> Iterator[tuple[str, str]]:
         first, second = self.contrast
         return iter(((first, second), (second, first)))
-
-

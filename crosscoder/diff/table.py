@@ -45,7 +45,9 @@ class LatentTable:
 
     def with_columns(self, *columns: Mapping[str, Any]) -> "LatentTable":
         """The same with more columns, one entry per row each."""
-        return LatentTable(self.frame.assign(**{name: column for more in columns for name, column in more.items()}), self.meta)
+        return LatentTable(
+            self.frame.assign(**{name: column for more in columns for name, column in more.items()}), self.meta
+        )
 
     def __getitem__(self, column: str) -> np.ndarray:
         """One column as an array."""
@@ -58,7 +60,7 @@ class LatentTable:
         return list(self.frame.columns)
 
     def query(self, condition: str) -> "LatentTable":
-        """Rows for which a condition holds, e.g. "verdict == 'chat-specific' and density > 1e-4"; `metric/source` in backticks."""
+        """Rows for which a condition holds, e.g. "density > 1e-4 and `norm/chat` > 1" (a `/` needs backticks)."""
         try:
             return LatentTable(self.frame.query(condition), self.meta)
         except (ValueError, SyntaxError, KeyError, NameError, TypeError, AttributeError) as error:
@@ -68,16 +70,17 @@ class LatentTable:
     def sort(self, by: str, ascending: bool = False) -> "LatentTable":
         """Largest first, or smallest; latents without a value come last, ties stay in order."""
         self[by]
-        return LatentTable(self.frame.sort_values(by, ascending=ascending, kind="stable", na_position="last"), self.meta)
+        return LatentTable(
+            self.frame.sort_values(by, ascending=ascending, kind="stable", na_position="last"), self.meta
+        )
 
     def top(self, by: str, n: int = 20, ascending: bool = False) -> "LatentTable":
         """The first `n` rows by a column."""
         return LatentTable(self.sort(by, ascending).frame.head(n), self.meta)
 
-    def rank(self, by: str, ascending: bool = False) -> pd.Series:
-        """Each latent's place by a column, 1 for the first, indexed by latent."""
-        ordered = self.sort(by, ascending).frame["latent"]
-        return pd.Series(np.arange(1, len(ordered) + 1), index=ordered.to_numpy()).sort_index()
+    def rank(self, by: str, ascending: bool = False) -> dict[int, int]:
+        """Each latent's place by a column, 1 for the first."""
+        return {int(latent): place for place, latent in enumerate(self.sort(by, ascending)["latent"], 1)}
 
     def find_chat_specific_features(self, threshold: float | None = None) -> "LatentTable":
         """Latents that only the contrast's first source has, by descending difference energy.
@@ -86,7 +89,9 @@ class LatentTable:
         to include artefacts.
         """
         first = self.meta["contrast"][0]
-        rows = self.query(f"verdict == '{first}-specific'" if threshold is None else f"delta_norm > {threshold} and not dead")
+        rows = self.query(
+            f"verdict == '{first}-specific'" if threshold is None else f"delta_norm > {threshold} and not dead"
+        )
         return rows.sort("difference_energy")
 
     def rows(self) -> list[dict[str, Any]]:
@@ -109,7 +114,9 @@ def save_parquet(frame: pd.DataFrame, path: str | Path, meta: Mapping[str, Any])
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     aside = path.with_suffix(f".{os.getpid()}.tmp")
-    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), META: json.dumps(meta).encode()}), aside)
+    pq.write_table(
+        table.replace_schema_metadata({**(table.schema.metadata or {}), META: json.dumps(meta).encode()}), aside
+    )
     aside.replace(path)
     return path
 

@@ -1,10 +1,12 @@
 """Whether what a latent writes into one source is written into the other by another latent, the trace of Latent Decoupling.
 
-*Elsewhere*: for a latent whose norms lean to a source, the largest cosine of its decoder there with any other latent's decoder in the
-other source. The direction may be the other model's, too, in other contexts; latent scaling looks only where the latent is active.
+*Elsewhere*: for a latent whose norms lean to a source, the largest cosine of its decoder there with any other latent's
+decoder in the other source. The direction may be the other model's, too, in other contexts; latent scaling looks only where
+the latent is active.
 
-*Twins* (Minder et al. 2025): a base-only and a chat-only latent, Δ_i < 1 − `exclusive` and Δ_j > `exclusive`, with cos(d_i^base, d_j^chat) >
-`cosine`. Co-firing is the share of the tokens on which either is active that both are active on (Jaccard).
+*Twins* (Minder et al. 2025): a base-only and a chat-only latent, Δ_i < 1 − `exclusive` and Δ_j > `exclusive`, with
+cos(d_i^base, d_j^chat) > `cosine`. Co-firing is the share of the tokens on which either is active that both are active on
+(Jaccard).
 """
 
 from collections.abc import Mapping
@@ -19,12 +21,12 @@ from crosscoder.diff.norms import training_decoder
 from crosscoder.metrics import delta_norm
 from crosscoder.model import Crosscoder
 
-
 AT_A_TIME = 1024  # latents whose cosines with all others are in memory together
 
 
 class Twins:
-    """Columns `elsewhere` (NaN for latents that do not lean), `twin` (a latent, or −1), `twin_cosine`, `twin_cofiring` (NaN without).
+    """Columns `elsewhere` (NaN for latents that do not lean), `twin` (a latent, or −1), `twin_cosine`, `twin_cofiring` (NaN
+    without).
 
     Args:
         crosscoder: its sources `first` and `second` have equal width.
@@ -46,7 +48,9 @@ class Twins:
         decoders = [normalize(training_decoder(crosscoder, name).detach(), dim=-1) for name in (first, second)]
         n = crosscoder.n_latents
         self.elsewhere = torch.full((n,), torch.nan)
-        for (here, there), leans in zip((decoders, decoders[::-1]), (delta > 0.5 + lean, delta < 0.5 - lean), strict=True):
+        for (here, there), leans in zip(
+            (decoders, decoders[::-1]), (delta > 0.5 + lean, delta < 0.5 - lean), strict=True
+        ):
             for latents in leans.nonzero()[:, 0].split(AT_A_TIME):
                 cosines = here[latents] @ there.T
                 cosines[torch.arange(len(latents)), latents] = -1

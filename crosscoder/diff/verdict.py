@@ -1,17 +1,17 @@
 """What a latent is, judged by its decoders and by what the data say about them.
 
-A latent is a *candidate* for a source if the other source's supported norm (see scaling.py) is next to nothing beside its own. A
-candidate's direction may still be in the other model: then it is an artefact of training, not a difference of models (Minder et al.
-2025). A latent that both sources support may still write different things into them.
+A latent is a *candidate* for a source if the other source's supported norm (see scaling.py) is next to nothing beside its
+own. A candidate's direction may still be in the other model: then it is an artefact of training, not a difference of models
+(Minder et al. 2025). A latent that both sources support may still write different things into them.
 
     <source>-specific   candidate, and its direction is neither in the other's error (ν^ε) nor in its reconstruction (ν^r)
     shrunk              candidate, but the other's error has it: Complete Shrinkage
-    decoupled           candidate, but the other's reconstruction has it where the latent is active, or another latent writes it into
-                        the other model elsewhere: Latent Decoupling
+    decoupled           candidate, but the other's reconstruction has it where the latent is active, or another latent writes
+                        it into the other model elsewhere: Latent Decoupling
     rewritten           supported in both, decoders apart: the same trigger writes something else
     shared              supported in both, decoders alike
-    undetermined        too few tokens, an interval that contains a threshold, decoders that the data do not support, or that are apart
-                        while one is weak
+    undetermined        too few tokens, an interval that contains a threshold, decoders that the data do not support, or that
+                        are apart while one is weak
     dead                never active
 
 Interval: 95 %, bootstrapped over blocks of tokens.

@@ -1,7 +1,7 @@
 """What an eval is: it looks at a saved crosscoder and held-out data, and gives a Result."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -42,7 +42,9 @@ class Subject:
         made_with = self.crosscoder.provenance
         train = made_with.get("train")
         if not train or not Path(train).is_dir():
-            raise NotApplicable(f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it")
+            raise NotApplicable(
+                f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it"
+            )
         return Store(train), Store(made_with.get("validation") or train), self.heldout
 
 
@@ -54,7 +56,7 @@ class Result:
     scalars: dict[str, float]
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, Saveable] = field(default_factory=dict, compare=False)
+    files: Mapping[str, Saveable] = field(default_factory=dict, compare=False)
 
     def save(self, folder: str | Path) -> Path:
         """Write `<name>.json`, whole or not at all, after the files that belong to it."""

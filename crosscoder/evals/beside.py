@@ -27,8 +27,8 @@ def trained_beside(
 ) -> Crosscoder:
     """Trained on the first store, its threshold fitted on the second; kept as `beside/<name>-<key>` in the run folder.
 
-    `settings` replace those of the subject's recipe; one that is None stays as it is. The key is of all that shapes the result, so
-    that an interrupted eval goes on with what it has. `sources` are those of the store unless others are named.
+    `settings` replace those of the subject's recipe; one that is None stays as it is. The key is of all that shapes the
+    result, so that an interrupted eval goes on with what it has. `sources` are those of the store unless others are named.
     """
     if subject.recipe is None:
         raise NotApplicable("how this crosscoder was trained is not known, so none can be trained beside it")

@@ -5,7 +5,6 @@ A control gives the stores to train on, to fit the threshold on, and to analyse;
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch

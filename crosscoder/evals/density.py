@@ -1,9 +1,10 @@
-"""How often latents fire, by class. In L1 crosscoders exclusive latents fire about ten times as often as shared ones, and mean little:
-the pathology of Mishra-Sharma et al. 2025.
+"""How often latents fire, by class. In L1 crosscoders exclusive latents fire about ten times as often as shared ones, and
+mean little: the pathology of Mishra-Sharma et al. 2025.
 """
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,10 @@ class DensityEval:
                 rows.append({"by": column, "class": name, **_row(table, column, name)})
                 if column == "verdict":
                     key = name.replace("-", "_")
-                    scalars |= {f"density/{key}": rows[-1]["median"], f"density_ratio/{key}": rows[-1]["median"] / shared}
+                    scalars |= {
+                        f"density/{key}": rows[-1]["median"],
+                        f"density_ratio/{key}": rows[-1]["median"] / shared,
+                    }
         meta = table.meta | {"seconds": time.perf_counter() - start}
         return Result("density", scalars, {"classes": rows}, meta)
 
@@ -48,7 +52,11 @@ class DensityEval:
 def _row(table: LatentTable, column: str, name: str) -> dict[str, Any]:
     density = table["density"][(table[column] == name) & ~table["dead"]]
     bins = np.searchsorted(EDGES, density)
-    labels = [f"< {EDGES[0]:g}", *(f"{low:g} – {high:g}" for low, high in zip(EDGES, EDGES[1:], strict=False)), f"> {EDGES[-1]:g}"]
+    labels = [
+        f"< {EDGES[0]:g}",
+        *(f"{low:g} – {high:g}" for low, high in pairwise(EDGES)),
+        f"> {EDGES[-1]:g}",
+    ]
     counts = {label: int((bins == i).sum()) for i, label in enumerate(labels)}
     return {"latents": len(density), "median": float(np.median(density)) if len(density) else 0.0, **counts}
 

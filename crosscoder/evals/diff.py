@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crosscoder.diff.analysis import Analysis, comparable
+from crosscoder.diff.analysis import Analysis
 from crosscoder.diff.contexts import Contexts
 from crosscoder.diff.lens import lens
 from crosscoder.diff.norms import PUBLISHED
@@ -18,7 +18,7 @@ from crosscoder.diff.verdict import CLASSES
 from crosscoder.evals.base import Result, Subject
 
 SHOWN = ("latent", "verdict", "difference_share", "delta_norm", "cosine", "density", "template_share")
-ORDERS = {"difference energy": ("difference_energy", False), "cosine": ("cosine", True)}
+ORDERS = {"energy": ("difference_energy", False), "cosine": ("cosine", True)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class DiffEval:
         examples = LatentTable(contexts.frame(crosscoder, subject.heldout, strings), table.meta)
         if pair:
             contrasts = [contrast for contrast in self.contrasts if pair.tokenizer.chat_template]
-            table = table.with_columns(*(contrast(crosscoder, pair) for contrast in contrasts), lens(crosscoder, pair, self.promoted))
+            table = table.with_columns(
+                *(contrast(crosscoder, pair) for contrast in contrasts), lens(crosscoder, pair, self.promoted)
+            )
         meta = table.meta | {"seconds": time.perf_counter() - start}
         files = {"latents.parquet": table, "contexts.parquet": examples}
         return Result("diff", summary(table), self._tables(table), meta, files)
@@ -57,28 +59,31 @@ class DiffEval:
         if "verdict" not in table.columns:
             return {}
         shown = [column for column in SHOWN if column in table.columns]
-        tables = {"by difference energy": table.top("difference_share", self.top).frame[shown].to_dict("records")}
+        best = table.top("difference_share", self.top).rows()
+        tables = {"by difference energy": [{column: row[column] for column in shown} for row in best]}
         tables["published"] = published(table)
         for name in (column.removesuffix("/holm") for column in table.columns if column.endswith("/holm")):
             tables[name] = self._by_contrast(table, name)
-        return tables  # type: ignore[return-value]
+        return tables
 
     def _by_contrast(self, table: LatentTable, name: str) -> list[dict[str, Any]]:
-        """The latents that tell two kinds of prompts apart, and at what rank orders without labels place them."""
+        """The latents by which the two models treat two kinds of prompts differently, |contrast| · ‖d_chat − d_base‖, and their
+        ranks in orders that need no labels.
+        """
         first = table.meta["contrast"][0]
         orders = ORDERS | {"Δ": ("delta_norm", False), "ν^ε": (f"nu/error/{first}", True)}
-        ranks = {f"rank by {order}": table.rank(*by) for order, by in orders.items()}
-        weight = np.abs(table[name]) * table[f"norm/{first}"]
+        ranks = {f"by {order}": table.rank(*by) for order, by in orders.items()}
+        weight = np.abs(table[name]) * table["difference_norm"]
         best = table.frame.assign(weight=weight).nlargest(self.top, "weight")
         return [
             {
                 "latent": row["latent"],
                 name: row[name],
-                "p (Holm)": row[f"{name}/holm"],
+                "Holm": row[f"{name}/holm"],
                 "verdict": row["verdict"],
                 "delta_norm": row["delta_norm"],
                 "cosine": row["cosine"],
-                **{order: int(rank[row["latent"]]) for order, rank in ranks.items()},
+                **{order: rank[row["latent"]] for order, rank in ranks.items()},
             }
             for row in best.to_dict("records")
         ]
@@ -97,12 +102,15 @@ def summary(table: LatentTable) -> dict[str, float]:
 
 def published(table: LatentTable) -> list[dict[str, Any]]:
     """How many live latents each published rule calls what."""
-    alive = table.frame[~table["dead"]]
+    alive = table.query("not dead")
     first, second = table.meta["contrast"]
     return [
         {
             "rule": rule.describe(),
-            **{name: int((alive[f"category/{paper}"] == name).sum()) for name in (f"{first}-only", f"{second}-only", "shared")},
+            **{
+                name: int((alive[f"category/{paper}"] == name).sum())
+                for name in (f"{first}-only", f"{second}-only", "shared")
+            },
         }
         for paper, rule in PUBLISHED.items()
     ]

@@ -56,11 +56,15 @@ class LayersEval:
         for hookpoint in hookpoints:
             names = [f"{lm}.{hookpoint}" if len(hookpoints) > 1 else lm for lm in lms]
             rows.append({"hookpoint": hookpoint, **self._row(subject, stores, hookpoint, (names[0], names[1]))})
-        scalars = {f"{key}/{row['hookpoint']}": value for row in rows for key, value in row.items() if key != "hookpoint"}
+        scalars = {
+            f"{key}/{row['hookpoint']}": value for row in rows for key, value in row.items() if key != "hookpoint"
+        }
         meta = {"n_tokens": len(stores["heldout"]), "seconds": time.perf_counter() - start, "seed": subject.seed}
         return Result("layers", scalars, {"by depth": rows}, meta)
 
-    def _row(self, subject: Subject, stores: dict[str, Store], hookpoint: str, contrast: tuple[str, str]) -> dict[str, Any]:
+    def _row(
+        self, subject: Subject, stores: dict[str, Store], hookpoint: str, contrast: tuple[str, str]
+    ) -> dict[str, Any]:
         train, heldout = stores["train"], stores["heldout"]
         sources = Sources(tuple(train.sources[name] for name in reversed(contrast)), contrast)
         settings = {"n_latents": self.n_latents, "train_tokens": self.train_tokens}

@@ -1,8 +1,8 @@
 """Null controls: the same training and analysis where there is nothing to find, and where what there is to find is known.
 
-A count of exclusive latents means as much as it exceeds what the same rule counts where nothing differs (*noise*, *reseed*), and as
-the rule finds what was planted; on *shuffled* pairs it must light up. See controls.py. Each control is trained as the crosscoder itself
-was, and kept in the run folder.
+A count of exclusive latents means as much as it exceeds what the same rule counts where nothing differs (*noise*, *reseed*),
+and as the rule finds what was planted; on *shuffled* pairs it must light up. See controls.py. Each control is trained as the
+crosscoder itself was, and kept in the run folder.
 """
 
 import time

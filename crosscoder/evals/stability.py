@@ -43,7 +43,8 @@ class StabilityEval:
         stores, sources = subject.stores(), subject.crosscoder.sources
         seeds = range(subject.seed + 1, subject.seed + 1 + self.seeds)
         others = [
-            trained_beside(subject, stores, f"seed{seed}", seed, sources, train_tokens=self.train_tokens) for seed in seeds
+            trained_beside(subject, stores, f"seed{seed}", seed, sources, train_tokens=self.train_tokens)
+            for seed in seeds
         ]
         cosines = np.stack([matched(subject.crosscoder, other) for other in others])
         alive = ~table["dead"]

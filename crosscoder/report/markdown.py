@@ -1,21 +1,24 @@
-"""A run's results as Markdown, put between two marks of a document: `python -m crosscoder.report.markdown RUN README.md`.
+"""A run's results as Markdown, put between marks of a document: `python -m crosscoder.report.markdown RUN README.md`.
 
-So no figure in a document is typed by hand.
+So no figure in a document is typed by hand. Marks are `<!-- figures of a run -->` for how well it reconstructs, `<!-- NAME
+-->` for an eval's result, `<!-- cards -->` for latents with what they react to (cards.py); each ends in `<!-- end of … -->`.
 """
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crosscoder.documents import put, table
 from crosscoder.errors import UserError, one_line
 from crosscoder.evals import Result
+from crosscoder.report.cards import cards
 from crosscoder.report.tables import by_source, figure
 from crosscoder.runs import Run
 
 BEGIN, END = "<!-- figures of a run -->", "<!-- end of figures -->"
+QUALITY = ("reconstruction", "splice")
 TRAINING = ("n_latents", "n_tokens", "train_tokens", "harvest_seconds", "train_seconds", "tokens_per_second")
 
 
@@ -32,10 +35,10 @@ def metrics_of(run: Run) -> dict[str, Any]:
 
 
 def figures(run: Run) -> str:
-    """Every result of a run, and what its training took."""
+    """How well a run reconstructs, and what its training took."""
     metrics = metrics_of(run)
     parts = []
-    for result in (Result.load(path) for path in sorted(run.results.glob("*.json"))):
+    for result in (Result.load(path) for path in map(run.result, QUALITY) if path.exists()):
         parts += [f"`{result.name}`, {result.meta['n_tokens']:,} held-out tokens:", grid(by_source(result.scalars))]
         if rules := result.tables.get("norm_rules"):
             parts.append("; ".join(f"{row['rule']}: {figure(row['latents'])}" for row in rules) + ".")
@@ -46,13 +49,40 @@ def figures(run: Run) -> str:
     return "\n\n".join(parts)
 
 
+def whole(result: Result) -> str:
+    """Everything an eval says."""
+    parts = [f"`{result.name}`, {result.meta['n_tokens']:,} held-out tokens, {result.meta['seconds']:.0f} s:"]
+    parts += [
+        grid(by_source(result.scalars)),
+        *(f"{name}:\n\n{grid(rows)}" for name, rows in result.tables.items() if rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def places(run: Run, text: str) -> Iterator[tuple[str, str, str]]:
+    """(begin, end, what goes between) for every mark of a document that this run can fill."""
+    if BEGIN in text:
+        yield BEGIN, END, figures(run)
+    for path in sorted(run.results.glob("*.json")):
+        if (begin := f"<!-- {path.stem} -->") in text:
+            yield begin, f"<!-- end of {path.stem} -->", whole(Result.load(path))
+    if (begin := "<!-- cards -->") in text:
+        yield begin, "<!-- end of cards -->", cards(run)
+
+
 @one_line()
 def main() -> None:
     """Put a run's figures into a document."""
     if len(sys.argv) != 3:
         raise UserError("usage: python -m crosscoder.report.markdown RUN DOCUMENT")
     document = Path(sys.argv[2])
-    text = put(document.read_text(encoding="utf-8"), BEGIN, END, figures(Run(sys.argv[1])))
+    run, text = Run(sys.argv[1]), document.read_text(encoding="utf-8")
+    if not (found := list(places(run, text))):
+        raise UserError(
+            f"{document} has no place for figures of {run.folder}: it needs {BEGIN} and {END}, or an eval's name"
+        )
+    for begin, end, new in found:
+        text = put(text, begin, end, new)
     document.write_text(text, encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from crosscoder.evals import Result
 
 console = Console()
+WIDEST = 5  # columns of a result's table
 
 
 def show(title: str, rows: Iterable[Mapping[str, Any]], caption: str | None = None) -> None:
@@ -24,8 +25,13 @@ def show(title: str, rows: Iterable[Mapping[str, Any]], caption: str | None = No
 
 
 def by_source(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Flat keys `metric/source` as one row per metric, one column per source, and `all` for keys without one."""
+    """Flat keys `metric/source` as one row per metric, one column per source, and `all` for keys without one.
+
+    Keys that make more than a handful of columns have nothing to stand side by side for: then one row per key.
+    """
     columns = sorted(dict.fromkeys(key.partition("/")[2] or "all" for key in scalars), key="all".__eq__)
+    if len(columns) > WIDEST:
+        return [{"": key, "value": value} for key, value in scalars.items()]
     rows: dict[str, dict[str, Any]] = {}
     for key, value in scalars.items():
         metric, _, source = key.partition("/")

@@ -29,7 +29,12 @@ def fit(
     """
     quiet()
     checkpoint, throughput = LastCheckpoint(checkpoints), Throughput()
-    callbacks = [TrainingProgress(batches.batch_size), checkpoint, throughput, Curves(checkpoints.parent / "curves.json")]
+    callbacks = [
+        TrainingProgress(batches.batch_size),
+        checkpoint,
+        throughput,
+        Curves(checkpoints.parent / "curves.json"),
+    ]
     run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
     with kept():
         run.fit(module, batches)

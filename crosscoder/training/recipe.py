@@ -1,4 +1,4 @@
-"""How a crosscoder is trained, as one object: from stores to a folded crosscoder. Every training in this project goes through it."""
+"""How a crosscoder is trained, as one object: from stores to a folded crosscoder. Every training goes through it."""
 
 import copy
 import re
@@ -19,10 +19,21 @@ from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.fit import fit
 from crosscoder.training.module import CrosscoderModule
 
-
 # settings of train.py that make a recipe; all others say what it is trained on, and where
 SETTINGS = (
-    *("n_latents", "k", "train_tokens", "batch_size", "lr", "dead_after", "exclude", "seed", "init", "schedule", "scale"),
+    *(
+        "n_latents",
+        "k",
+        "train_tokens",
+        "batch_size",
+        "lr",
+        "dead_after",
+        "exclude",
+        "seed",
+        "init",
+        "schedule",
+        "scale",
+    ),
     *("activation", "loss", "optimizer", "trainer", "experiment", "debug"),
 )
 

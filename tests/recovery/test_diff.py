@@ -20,7 +20,14 @@ from crosscoder.model import Crosscoder
 from tests.configs import composed
 from tests.small import sources_of, store_of
 
-NAMES = {SHARED: "shared", BASE_ONLY: "base-only", CHAT_ONLY: "chat-only", ROTATED: "rotated", RESCALED: "rescaled", SHIFTED: "shifted"}
+NAMES = {
+    SHARED: "shared",
+    BASE_ONLY: "base-only",
+    CHAT_ONLY: "chat-only",
+    ROTATED: "rotated",
+    RESCALED: "rescaled",
+    SHIFTED: "shifted",
+}
 
 # --- a crosscoder made from the truth: every latent is a feature, and reads it without error ---
 
@@ -67,7 +74,13 @@ def test_without_noise_beta_is_the_gain_exactly(exact_store):
 
 def test_without_shrinkage_every_class_gets_its_verdict(exact_store):
     verdict, classes = Analysis(n_resamples=50)(oracle(), exact_store)["verdict"], EXACT.truth()["classes"].numpy()
-    expected = {SHARED: "shared", BASE_ONLY: "base-specific", CHAT_ONLY: "chat-specific", ROTATED: "rewritten", RESCALED: "shared"}
+    expected = {
+        SHARED: "shared",
+        BASE_ONLY: "base-specific",
+        CHAT_ONLY: "chat-specific",
+        ROTATED: "rewritten",
+        RESCALED: "shared",
+    }
     for kind, name in expected.items():
         assert set(verdict[classes == kind]) == {name}, NAMES[kind]
 
@@ -109,7 +122,9 @@ def judged(folder, *settings: str) -> pd.DataFrame:
         (base @ truth["directions"].T).masked_fill(truth["gains"][0] == 0, -1),
     )
     cosine, feature = alike.max(dim=1)
-    frame = frame.assign(feature=feature.numpy(), cosine_truth=cosine.numpy(), truth=[NAMES[int(k)] for k in truth["classes"][feature]])
+    frame = frame.assign(
+        feature=feature.numpy(), cosine_truth=cosine.numpy(), truth=[NAMES[int(k)] for k in truth["classes"][feature]]
+    )
     return frame[(frame["cosine_truth"] > 0.8) & ~frame["dead"]]
 
 

@@ -1,7 +1,8 @@
 """Why L1 invents exclusive latents, and the norm of the concatenation does not: our own loss terms against the formula.
 
-For a fixed code f, E‖e − f d‖² + μ E[f] ‖d‖ is least at d ∥ E[f e] with ‖d‖ = max(0, (‖E[f e]‖ − μ E[f] / 2) / E[f²]): a soft threshold,
-exactly zero below it (Complete Shrinkage). With the norm of both decoders side by side there is no kink at zero.
+For a fixed code f, E‖e − f d‖² + μ E[f] ‖d‖ is least at d ∥ E[f e] with ‖d‖ = max(0, (‖E[f e]‖ − μ E[f] / 2) / E[f²]): a
+soft threshold, exactly zero below it (Complete Shrinkage). With the norm of both decoders side by side there is no kink at
+zero.
 """
 
 import pytest
@@ -33,13 +34,17 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
 def loss(data: tuple[Tensor, Tensor, Tensor], d_base: Tensor, d_chat: Tensor, norm: str, mu: float) -> Tensor:
     """What our loss terms say of one latent with these decoders."""
     f, base, chat = data
-    crosscoder = Crosscoder(sources_of(WIDTH, WIDTH), 1, ReLU(), init=lambda *_: (torch.zeros(1, 2 * WIDTH),) * 2).double()
+    crosscoder = Crosscoder(
+        sources_of(WIDTH, WIDTH), 1, ReLU(), init=lambda *_: (torch.zeros(1, 2 * WIDTH),) * 2
+    ).double()
     decoder = torch.cat([d_base, d_chat])[None]
     torch.nn.Module.__delattr__(crosscoder, "W_dec")
     crosscoder.W_dec = decoder  # type: ignore[assignment]
     code = DenseCode(f[:, None])
     output = Output(code, code.decode(decoder), lambda latents: f[:, None])
-    given = LossInput(torch.cat([base, chat], dim=1), output, crosscoder, torch.zeros(1, dtype=torch.bool), 1.0, torch.mean)
+    given = LossInput(
+        torch.cat([base, chat], dim=1), output, crosscoder, torch.zeros(1, dtype=torch.bool), 1.0, torch.mean
+    )
     return Reconstruction("squared")(given) + mu * L1(norm)(given)
 
 
@@ -52,7 +57,9 @@ def formula(f: Tensor, e: Tensor, mu: float) -> Tensor:
 def minimiser(data: tuple[Tensor, Tensor, Tensor], norm: str, mu: float) -> tuple[Tensor, Tensor]:
     """By gradient descent from somewhere else."""
     d_base, d_chat = (torch.full((WIDTH,), 0.5, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    optimizer = torch.optim.LBFGS([d_base, d_chat], max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [d_base, d_chat], max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -42,7 +42,10 @@ class Swapped(Store):
 def test_swapping_the_sources_mirrors_every_column(seed, tmp_path_factory):
     small = analysed(tmp_path_factory.mktemp("store"), seed=seed)
     analysis = Analysis(n_blocks=8, n_resamples=20)
-    table, mirror = analysis(small.crosscoder, small.store), analysis(swapped(small.crosscoder), Swapped(small.store.folder))
+    table, mirror = (
+        analysis(small.crosscoder, small.store),
+        analysis(swapped(small.crosscoder), Swapped(small.store.folder)),
+    )
     assert set(table.columns) == set(mirror.columns)
     for column in table.columns:
         by_kind = column.startswith(("density/", "difference_share/"))  # there, chat is a kind of tokens
@@ -95,7 +98,9 @@ def test_activity_by_kind_and_position_is_of_ordinary_tokens(tmp_path):
         np.testing.assert_allclose(table[f"density/{kind}"], active[small.kind == number].double().mean(0), rtol=1e-5)
     template = small.f[small.kind == Kind.TEMPLATE].sum(0) / small.f.sum(0).clamp(min=1e-30)
     np.testing.assert_allclose(table["template_share"], template, rtol=1e-5)
-    np.testing.assert_allclose(table["position/0-3"], (~table["dead"]).astype(float))  # this store's positions are all 0
+    np.testing.assert_allclose(
+        table["position/0-3"], (~table["dead"]).astype(float)
+    )  # this store's positions are all 0
 
 
 def test_a_store_of_special_tokens_only_is_refused(tmp_path):

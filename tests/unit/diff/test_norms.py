@@ -58,5 +58,5 @@ def test_norms_and_cosines_are_in_training_units():
     before = norms(crosscoder)
     crosscoder.set_units(torch.zeros(12), torch.cat([torch.full((6,), 100.0), torch.ones(6)]))
     after = norms(crosscoder.fold())
-    for column in ("norm/base", "norm/chat", "relative_norm", "delta_norm", "cosine"):
+    for column in ("norm/base", "norm/chat", "relative_norm", "delta_norm", "cosine", "difference_norm"):
         np.testing.assert_allclose(after[column], before[column], rtol=1e-5)

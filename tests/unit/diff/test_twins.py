@@ -17,7 +17,9 @@ def analysed(tmp_path_factory):
         crosscoder.W_dec[12:20, 6:] *= 0.01  # base-only
         for i in range(5):  # of which these write what chat-only latents write
             crosscoder.W_dec[12 + i, :6] = crosscoder.W_dec[i, 6:] * (1 + i) + 0.01 * torch.randn(6)
-    store = store_of(tmp_path_factory.mktemp("store"), {"base": torch.randn(500, 6), "chat": torch.randn(500, 6)}, [200, 300])
+    store = store_of(
+        tmp_path_factory.mktemp("store"), {"base": torch.randn(500, 6), "chat": torch.randn(500, 6)}, [200, 300]
+    )
     folded = crosscoder.fold()
     code = folded.encode(torch.cat([store.acts(shard, ["base", "chat"]) for shard in store])).to_dense() > 0
     return folded, Analysis(n_resamples=5, batch_size=64)(folded, store), code

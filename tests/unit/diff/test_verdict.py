@@ -13,7 +13,12 @@ SPECIFIC = {
     "norm/base": 0.1,
     "supported/chat": 1.0,
     "supported/base": 0.01,
-    **{f"nu/{target}/{source}/{end}": 0.0 for target in ("error", "reconstruction") for source in ("chat", "base") for end in ("low", "high")},
+    **{
+        f"nu/{target}/{source}/{end}": 0.0
+        for target in ("error", "reconstruction")
+        for source in ("chat", "base")
+        for end in ("low", "high")
+    },
 }
 BOTH = SPECIFIC | {"norm/base": 1.0, "supported/base": 0.9}
 
@@ -38,7 +43,11 @@ def mirrored(row: dict) -> dict:
         (SPECIFIC, {"nu/reconstruction/chat/high": 0.8}, "undetermined"),
         (SPECIFIC, {"nu/error/chat/low": np.nan, "nu/error/chat/high": np.nan}, "undetermined"),
         (SPECIFIC, {"elsewhere": 0.95}, "decoupled"),
-        (SPECIFIC, {"supported/chat": 0.1, "supported/base": 0.001}, "undetermined"),  # the data do not support the decoder
+        (
+            SPECIFIC,
+            {"supported/chat": 0.1, "supported/base": 0.001},
+            "undetermined",
+        ),  # the data do not support the decoder
         (SPECIFIC, {"supported/base": 0.1}, "undetermined"),  # weak, and apart
         (SPECIFIC, {"supported/base": 0.1, "cosine": 0.9}, "shared"),
         (SPECIFIC, {"n_active": 9}, "undetermined"),

@@ -28,7 +28,9 @@ ANALYSIS = Analysis(n_resamples=20)
 def subject(tmp_path_factory, tiny_pair) -> Subject:
     folder = tmp_path_factory.mktemp("run")
     world = World(width=32, shared=30, base_only=4, chat_only=6, active=3.0)
-    splits = world.stores(tiny_pair, [], None, Harvest(folder), {"train": 10_000, "validation": 1_000, "heldout": 3_000})
+    splits = world.stores(
+        tiny_pair, [], None, Harvest(folder), {"train": 10_000, "validation": 1_000, "heldout": 3_000}
+    )
     settings = ("debug=smoke", "n_latents=80", "k=4", "train_tokens=200_000", "batch_size=256", "lr=5e-3")
     recipe: Recipe = instantiate(composed(*settings, f"run={folder}").recipe, _convert_="all")
     crosscoder, _ = recipe(splits.train, splits.validation, splits.sources, folder)
@@ -99,7 +101,7 @@ def test_without_the_recipe_or_the_training_activations_it_says_so(subject):
 
 
 def test_rules_are_ours_and_every_papers():
-    assert list(rules_of(("chat", "base")))[0] == "verdict"
+    assert next(iter(rules_of(("chat", "base")))) == "verdict"
     assert len(rules_of(("chat", "base"))) == 5
 
 
@@ -120,7 +122,9 @@ def test_a_crosscoder_is_found_again_in_itself_whatever_its_latents_order(subjec
     order = torch.randperm(crosscoder.n_latents)
     with torch.no_grad():
         before = crosscoder.W_dec.clone()
-        other = type(crosscoder)(crosscoder.sources, crosscoder.n_latents, crosscoder.activation, init=lambda *_: (before, before[order]))
+        other = type(crosscoder)(
+            crosscoder.sources, crosscoder.n_latents, crosscoder.activation, init=lambda *_: (before, before[order])
+        )
         other.set_units(crosscoder.mean, crosscoder.scale)
     assert matched(crosscoder, other) == pytest.approx(1, abs=1e-5)
 
