@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosscoder.data import Store
+    from crosscoder.diff.table import LatentTable
     from crosscoder.lm import Pair, load_pair
     from crosscoder.model import Crosscoder
     from crosscoder.sparse import SparseCode
 
-_PUBLIC = {"Crosscoder": "model", "Pair": "lm", "SparseCode": "sparse", "Store": "data", "load_pair": "lm"}
+_PUBLIC = {
+    "Crosscoder": "model",
+    "LatentTable": "diff.table",
+    "Pair": "lm",
+    "SparseCode": "sparse",
+    "Store": "data",
+    "load_pair": "lm",
+}
 
-__all__ = ["Crosscoder", "Pair", "SparseCode", "Store", "load_pair"]
+__all__ = ["Crosscoder", "LatentTable", "Pair", "SparseCode", "Store", "load_pair"]
 
 
 def __getattr__(name: str) -> Any:

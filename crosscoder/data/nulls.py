@@ -80,11 +80,11 @@ class Plant:
     def like(cls, source: str, width: int, rates: Tensor, sizes: Tensor, n: int, seed: int) -> "Plant":
         """`n` features in random directions, each with the rate and the size of another latent, given those of all.
 
-        Latents are drawn in proportion to what they write on average, rate · size, as the un-squared error counts it; the largest
-        hundredth are left out, which in Gemma are those of a few tokens of huge norm.
+        Latents are drawn in proportion to their energy, rate · size²; the largest hundredth are left out, which in Gemma are
+        those of a few tokens of huge norm.
         """
         generator = torch.Generator().manual_seed(seed)
-        weights = (rates * sizes * (sizes <= sizes.quantile(0.99))).double()
+        weights = (rates * sizes.square() * (sizes <= sizes.quantile(0.99))).double()
         chosen = torch.multinomial(weights, min(n, int((weights > 0).sum())), generator=generator)
         directions = normalize(torch.randn(len(chosen), width, generator=generator), dim=-1)
         return cls(source, directions, rates[chosen].float(), sizes[chosen].float())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from crosscoder.data import Store
@@ -34,7 +35,7 @@ def trained_beside(
         raise NotApplicable("how this crosscoder was trained is not known, so none can be trained beside it")
     recipe = subject.recipe().but(seed=seed, **{key: value for key, value in settings.items() if value is not None})
     train, validation, *_ = stores
-    identity = f"{recipe.key()} {train.folder.name} {validation.folder.name} {subject.seed} {sources}"
+    identity = f"{recipe.key()} {sources} {_content(train)} {_content(validation)}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     folder = (subject.folder or Path(tempfile.mkdtemp(prefix="crosscoder-"))) / "beside" / f"{name}-{key}"
     if (folder / "crosscoder" / "config.json").exists():
@@ -48,3 +49,9 @@ def trained_beside(
     for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint.unlink()  # three times the size of what it was for
     return crosscoder
+
+
+def _content(store: Store) -> str:
+    """Digest of what a store gives, whatever its activations go through as they are read: its tokens and its first shard."""
+    acts = store.acts(0, store.sources.names)
+    return store.tokens_sha256 + hashlib.sha256(acts.view(torch.uint8).numpy()).hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from crosscoder.data.nulls import Plant
 from crosscoder.diff.analysis import Analysis, comparable
 from crosscoder.diff.norms import PUBLISHED
 from crosscoder.diff.table import LatentTable
@@ -51,23 +52,27 @@ class NullsEval:
             name: {"rule": name, "this pair": int(rule(own).sum()), "this pair, rate": rate(rule, own)}
             for name, rule in rules.items()
         }
-        verdicts = [{"control": "this pair", **_verdicts(own), "seconds": ""}]
+        verdicts: list[dict[str, Any]] = [{"control": "this pair", **_verdicts(own), "seconds": ""}]
+        tables = {"rules": list(rows.values()), "verdicts": verdicts}
         for control in self.controls:
             began = time.perf_counter()
             if (stores := control.stores(subject, own)) is None:
                 continue
             crosscoder = trained_beside(subject, stores, control.name, subject.seed, train_tokens=self.train_tokens)
             table = self.analysis(crosscoder, stores[2])
-            finders = control.finders(control.plant(subject, own), crosscoder) if isinstance(control, Planted) else None
-            for name, rule in rules.items():
-                called = rule(table)
-                if finders is None:
+            if isinstance(control, Planted):
+                plant = control.plant(subject, own)
+                finders = control.finders(plant, crosscoder).numpy()
+                called = {name: (finders >= 0) & rule(table)[finders] for name, rule in rules.items()}
+                for name, recalled in called.items():
+                    rows[name]["recall, planted"] = float(recalled.mean())
+                tables["planted"] = by_size(plant, finders >= 0, called["verdict"])
+            else:
+                for name, rule in rules.items():
                     rows[name][control.name] = rate(rule, table)
-                else:
-                    rows[name]["recall, planted"] = float((called[finders] & (finders.numpy() >= 0)).mean())
             verdicts.append({"control": control.name, **_verdicts(table), "seconds": time.perf_counter() - began})
         meta = own.meta | {"seconds": time.perf_counter() - start, "seed": subject.seed}
-        return Result("nulls", _scalars(rows["verdict"]), {"rules": list(rows.values()), "verdicts": verdicts}, meta)
+        return Result("nulls", _scalars(rows["verdict"]), tables, meta)
 
 
 def rules_of(contrast: tuple[str, str]) -> dict[str, Rule]:
@@ -84,6 +89,23 @@ def rules_of(contrast: tuple[str, str]) -> dict[str, Rule]:
 def rate(rule: Rule, table: LatentTable) -> float:
     """Share of the live latents that a rule calls exclusive."""
     return float(rule(table).sum() / max(1, (~table["dead"]).sum()))
+
+
+def by_size(plant: Plant, found: np.ndarray, called: np.ndarray, parts: int = 4) -> list[dict[str, Any]]:
+    """How many planted features were found, and called exclusive, from the smallest to the largest."""
+    rows = []
+    for members in plant.sizes.argsort().tensor_split(parts):
+        sizes, rates = plant.sizes[members], plant.rates[members]
+        rows.append(
+            {
+                "size": f"{sizes.min():.0f} – {sizes.max():.0f}",
+                "features": len(members),
+                "median rate": float(rates.median()),
+                "found": int(found[members].sum()),
+                "called exclusive": int(called[members].sum()),
+            }
+        )
+    return rows
 
 
 def _verdicts(table: LatentTable) -> dict[str, int]:

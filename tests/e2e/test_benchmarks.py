@@ -27,6 +27,10 @@ CASES = {
         [*SMALL, "--n-latents", "64", "--batch", "32", "--n-tokens", "300", "--buffer", "100"],
         {"n_tokens", "peak_mb", "each_token_once", "loader_tokens_per_second", "loader_over_training"},
     ),
+    "scaling": (
+        [*SMALL, "--n-latents", "64", "--n-tokens", "600"],
+        {"n_tokens", "n_latents", "scaling_seconds", "scaling_peak_mb", "table_seconds", "table_peak_mb"},
+    ),
     "end_to_end": (
         [*SMALL, "--n-latents", "64", "--batch", "32", "--length", "2", "--turns", "2"],
         {"n_latents", "fit_tokens_per_second", "bare_tokens_per_second", "fit_over_bare"},

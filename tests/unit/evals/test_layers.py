@@ -1,44 +1,19 @@
 """Several layers of a tiny pair: one harvest, a crosscoder each, figures by hookpoint."""
 
 import pytest
-import torch
-from hydra.utils import instantiate
 
-from crosscoder.activations.topk import TopK
-from crosscoder.data import Harvest, Splits
-from crosscoder.data.tokens import TokenSet
 from crosscoder.diff.analysis import Analysis
 from crosscoder.errors import NotApplicable
 from crosscoder.evals import Subject
 from crosscoder.evals.layers import LayersEval, relative_difference
-from crosscoder.lm import Pair
-from crosscoder.model import Crosscoder
-from crosscoder.types import Kind, Tokens
-from tests.configs import composed
+from tests.unit.evals.tiny import SEQ_LEN, tiny_subject
 
-SEQ_LEN = 32
-SETTINGS = ("n_latents=32", "k=4", "batch_size=64", "train_tokens=640")
 EVAL = {"n_tokens": 30 * SEQ_LEN, "n_heldout": 8 * SEQ_LEN, "n_latents": 24, "train_tokens": 640}
 
 
-def tokens(n_sequences: int, seed: int) -> TokenSet:
-    ids = torch.randint(6, 200, (n_sequences, SEQ_LEN), generator=torch.Generator().manual_seed(seed))
-    ids[:, 0] = 2
-    position = torch.arange(SEQ_LEN).expand_as(ids)
-    kind = torch.where(ids == 2, Kind.SPECIAL, Kind.PLAIN)
-    return TokenSet(Tokens(*(c.flatten() for c in (ids, position, torch.zeros_like(ids), kind))), SEQ_LEN)
-
-
 @pytest.fixture(scope="module")
-def subject(tiny_pair: Pair, tmp_path_factory) -> Subject:
-    folder = tmp_path_factory.mktemp("run")
-    sources = tiny_pair.sources()
-    stores = Harvest(folder / "stores")(tiny_pair, sources, {"train": tokens(40, 0), "heldout": tokens(12, 1)})
-    splits = Splits(stores["train"], stores["train"], stores["heldout"], sources)
-    crosscoder = Crosscoder(sources, 32, TopK(4)).fold()
-    crosscoder.provenance = splits.provenance()
-    recipe = instantiate(composed(*SETTINGS, f"run={folder}", "logger=none").recipe, _convert_="all")
-    return Subject(crosscoder, splits.heldout, tiny_pair, 0, lambda: recipe, folder)
+def subject(tiny_pair, tmp_path_factory) -> Subject:
+    return tiny_subject(tiny_pair, tmp_path_factory.mktemp("run"))
 
 
 @pytest.mark.parametrize("layers", [None, [0], [0, 1]])

@@ -52,10 +52,18 @@ def test_each_rule_is_counted_on_this_pair_and_on_the_controls(subject):
     verdict = result.tables["rules"][0]
     assert verdict["rule"] == "verdict"
     assert 8 <= verdict["this pair"] <= 10  # of four of the base and six of chat
-    assert result.scalars["exclusive_rate/shuffled"] > 0.5
+    by_norm = result.tables["rules"][1]
+    assert (
+        by_norm["shuffled"] > 0.5
+    )  # the verdict sees that both models have these directions, and calls them decoupled
+    assert by_norm["noise"] < 0.2
     assert result.scalars["recall_planted"] >= 0.5
     assert [row["control"] for row in result.tables["verdicts"]] == ["this pair", "noise", "shuffled", "planted"]
     assert all(set(row) == set(result.tables["verdicts"][0]) for row in result.tables["verdicts"])
+    assert sum(row["features"] for row in result.tables["planted"]) == 8
+    assert sum(row["called exclusive"] for row in result.tables["planted"]) == round(
+        8 * result.scalars["recall_planted"]
+    )
     json.dumps(result.tables)
 
 
