@@ -77,14 +77,15 @@ class Plant:
     sizes: Tensor
 
     @classmethod
-    def like(cls, source: str, width: int, rates: Tensor, sizes: Tensor, n: int, seed: int) -> "Plant":
+    def like(
+        cls, source: str, width: int, rates: Tensor, sizes: Tensor, n: int, seed: int, largest: float = float("inf")
+    ) -> "Plant":
         """`n` features in random directions, each with the rate and the size of another latent, given those of all.
 
-        Latents are drawn in proportion to their energy, rate · size²; the largest hundredth are left out, which in Gemma are
-        those of a few tokens of huge norm.
+        Latents are drawn in proportion to their energy, rate · size²; those of more than the `largest` size are left out.
         """
         generator = torch.Generator().manual_seed(seed)
-        weights = (rates * sizes.square() * (sizes <= sizes.quantile(0.99))).double()
+        weights = (rates * sizes.square() * (sizes <= largest)).double()
         chosen = torch.multinomial(weights, min(n, int((weights > 0).sum())), generator=generator)
         directions = normalize(torch.randn(len(chosen), width, generator=generator), dim=-1)
         return cls(source, directions, rates[chosen].float(), sizes[chosen].float())

@@ -63,8 +63,8 @@ class Twins:
             if len(sides[here]) and len(sides[there]):
                 best, at = (decoders[here] @ decoders[there].T).max(dim=1)
                 found = best > cosine
-                self.twin[sides[here][found]] = sides[there][at[found]].cpu()
-                self.cosine[sides[here][found]] = best[found].cpu()
+                self.twin[sides[here][found].cpu()] = sides[there][at[found]].cpu()
+                self.cosine[sides[here][found].cpu()] = best[found].cpu()
         self.active, self.together = torch.zeros(2, n, dtype=torch.int64)
 
     def update(self, batch: Batch) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def trained_beside(
 
     `settings` replace those of the subject's recipe; one that is None stays as it is. The key is of all that shapes the
     result, so that an interrupted eval goes on with what it has. `sources` are those of the store unless others are named.
+    Its provenance says in how many seconds it was trained, now or then.
     """
     if subject.recipe is None:
         raise NotApplicable("how this crosscoder was trained is not known, so none can be trained beside it")
@@ -43,8 +45,9 @@ def trained_beside(
         return Crosscoder.from_pretrained(folder)
     console.print(f"{name}: training {recipe.n_latents:,} latents on {recipe.train_tokens:,} tokens", highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
     crosscoder, _ = recipe(train, validation, sources or train.sources, folder)
-    crosscoder.provenance = {"beside": str(subject.folder), "name": name}
+    crosscoder.provenance = {"beside": str(subject.folder), "name": name, "seconds": time.perf_counter() - start}
     crosscoder.save_pretrained(folder / "crosscoder")
     for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint.unlink()  # three times the size of what it was for

@@ -20,6 +20,7 @@ from crosscoder.evals.base import Subject
 from crosscoder.lm import Pair
 from crosscoder.lm.load import LM, resolve
 from crosscoder.model import Crosscoder
+from crosscoder.types import Kind
 
 Stores = tuple[Store, Store, Store]
 PARTS = ("train", "validation", "heldout")
@@ -102,6 +103,8 @@ class Reseed:
 class Planted:
     """Known features added to chat's real activations, with the rates and sizes (f ‖d_chat‖) of the subject's own latents.
 
+    Left out are latents larger than the median activation, which in Gemma belong to a few tokens of huge norm.
+
     Args:
         n: how many.
         found: cosine of a latent's decoder with a planted direction from which the latent counts as having found it.
@@ -121,7 +124,10 @@ class Planted:
         norms = crosscoder.decoder(first).detach().norm(dim=-1).double().cpu()
         sizes = norms[latents["latent"]] * torch.from_numpy(latents["mean_active"])
         rates = torch.from_numpy(latents["density"])
-        return Plant.like(first, crosscoder.sources[first].width, rates, sizes, self.n, subject.seed)
+        mean = crosscoder.sources.split(crosscoder.mean.cpu())[first]
+        ordinary = subject.heldout.tokens(0).kind != Kind.SPECIAL
+        largest = (subject.heldout.acts(0, [first])[ordinary].float() - mean).norm(dim=-1).median()
+        return Plant.like(first, crosscoder.sources[first].width, rates, sizes, self.n, subject.seed, float(largest))
 
     def finders(self, plant: Plant, crosscoder: Crosscoder) -> Tensor:
         """For each planted feature the latent that found it, or −1, [n]."""

@@ -52,7 +52,8 @@ class NullsEval:
             name: {"rule": name, "this pair": int(rule(own).sum()), "this pair, rate": rate(rule, own)}
             for name, rule in rules.items()
         }
-        verdicts: list[dict[str, Any]] = [{"control": "this pair", **_verdicts(own), "seconds": ""}]
+        seconds = time.perf_counter() - start
+        verdicts: list[dict[str, Any]] = [{"control": "this pair", **_verdicts(own), "seconds": seconds}]
         tables = {"rules": list(rows.values()), "verdicts": verdicts}
         for control in self.controls:
             began = time.perf_counter()
@@ -70,8 +71,10 @@ class NullsEval:
             else:
                 for name, rule in rules.items():
                     rows[name][control.name] = rate(rule, table)
-            verdicts.append({"control": control.name, **_verdicts(table), "seconds": time.perf_counter() - began})
-        meta = own.meta | {"seconds": time.perf_counter() - start, "seed": subject.seed}
+            # one that was trained before costs what it cost then
+            seconds = max(time.perf_counter() - began, crosscoder.provenance["seconds"])
+            verdicts.append({"control": control.name, **_verdicts(table), "seconds": seconds})
+        meta = own.meta | {"seconds": sum(row["seconds"] for row in verdicts), "seed": subject.seed}
         return Result("nulls", _scalars(rows["verdict"]), tables, meta)
 
 

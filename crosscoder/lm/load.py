@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import logging
+import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,7 +80,9 @@ class LM:
             from peft import PeftModel
 
             try:
-                model = PeftModel.from_pretrained(model, resolve(self.adapter)).merge_and_unload()
+                with warnings.catch_warnings():  # peft asks transformers for an old name
+                    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+                    model = PeftModel.from_pretrained(model, resolve(self.adapter)).merge_and_unload()
             except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 raise UserError(f"adapter '{self.adapter}' does not fit '{self.weights}': {reason}") from error

@@ -75,10 +75,10 @@ def test_a_plant_is_added_to_one_source_with_its_rates_and_sizes(store):
         assert float(added[on, i].max()) <= 1.5 * float(plant.sizes[i]) + 1e-3
 
 
-def test_plants_are_like_latents_and_not_like_the_largest(store):
+def test_plants_are_like_latents_but_not_larger_than_allowed(store):
     rates, sizes = torch.rand(400).double() * 0.1, torch.rand(400).double()
     sizes[7] = 1e6
-    plant = Plant.like("chat", WIDTH, rates, sizes, 50, seed=0)
+    plant = Plant.like("chat", WIDTH, rates, sizes, 50, seed=0, largest=10)
     assert len(plant.rates) == 50
     torch.testing.assert_close(plant.directions.norm(dim=1), torch.ones(50))
     pairs = {(float(r.float()), float(s.float())) for r, s in zip(rates, sizes, strict=True)}
