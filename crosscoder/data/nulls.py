@@ -68,32 +68,33 @@ class Plant:
         source: which.
         directions: unit vectors [n, d_source].
         rates: share of the tokens each is on, [n].
-        sizes: its mean size in raw units, [n]; single sizes are uniform between half and one and a half of it.
+        sizes: its mean size in raw units, [n]; single sizes are log-normal.
+        spreads: standard deviation of a single size, in units of the mean, [n].
     """
 
     source: str
     directions: Tensor
     rates: Tensor
     sizes: Tensor
+    spreads: Tensor
 
     @classmethod
-    def like(
-        cls, source: str, width: int, rates: Tensor, sizes: Tensor, n: int, seed: int, largest: float = float("inf")
-    ) -> "Plant":
-        """`n` features in random directions, each with the rate and the size of another latent, given those of all.
+    def like(cls, source: str, width: int, rates: Tensor, sizes: Tensor, spreads: Tensor, n: int, seed: int) -> "Plant":
+        """`n` features in random directions, each with rate, size and spread of another latent, given those of all.
 
-        Latents are drawn in proportion to their energy, rate · size²; those of more than the `largest` size are left out.
+        Latents are drawn in proportion to their energy, the mean of their squared size over all tokens.
         """
         generator = torch.Generator().manual_seed(seed)
-        weights = (rates * sizes.square() * (sizes <= largest)).double()
-        chosen = torch.multinomial(weights, min(n, int((weights > 0).sum())), generator=generator)
+        energy = (rates * sizes.square() * (1 + spreads.square())).double()
+        chosen = torch.multinomial(energy, min(n, int((energy > 0).sum())), generator=generator)
         directions = normalize(torch.randn(len(chosen), width, generator=generator), dim=-1)
-        return cls(source, directions, rates[chosen].float(), sizes[chosen].float())
+        return cls(source, directions, *(part[chosen].float() for part in (rates, sizes, spreads)))
 
     def draw(self, ordinary: Tensor, generator: torch.Generator) -> Tensor:
         """a [tokens, n]: where each feature is on, and how strongly; nowhere on special tokens."""
         on = torch.rand(len(ordinary), len(self.rates), generator=generator) < self.rates
-        size = self.sizes * (0.5 + torch.rand(on.shape, generator=generator))
+        variance = (1 + self.spreads.square()).log()
+        size = self.sizes * (variance.sqrt() * torch.randn(on.shape, generator=generator) - variance / 2).exp()
         return on * size * ordinary[:, None]
 
     def __call__(self, streams: Streams, ordinary: Tensor, generator: torch.Generator) -> Streams:

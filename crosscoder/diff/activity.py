@@ -14,8 +14,9 @@ POSITIONS = {"0-3": 0, "4-15": 4, "16-63": 16, "64+": 64}  # tokens into a piece
 
 
 class Activity:
-    """Columns `dead`, `n_active`, `density`, `mean` (over all tokens), `mean_active`, `max`; `density/<kind>`; shares of the
-    activation mass: `template_share`, `position/<range>`.
+    """Columns `dead`, `n_active`, `density`, `mean` (over all tokens), `mean_active`, `spread` (standard deviation where it is
+    active, in units of `mean_active`), `max`; `density/<kind>`; shares of the activation mass: `template_share`,
+    `position/<range>`.
 
     Dead: never active on these tokens. Densities of a kind are of that kind's tokens.
     """
@@ -24,6 +25,7 @@ class Activity:
         self.counts = torch.zeros(len(KINDS), n_latents, dtype=torch.int64)
         self.mass = torch.zeros(len(KINDS), n_latents, dtype=torch.float64)
         self.by_position = torch.zeros(len(POSITIONS), n_latents, dtype=torch.float64)
+        self.squares = torch.zeros(n_latents, dtype=torch.float64)
         self.max = torch.zeros(n_latents)
         self.n_tokens = torch.zeros(len(KINDS), dtype=torch.int64)
         self.starts = torch.tensor(list(POSITIONS.values()))
@@ -37,6 +39,7 @@ class Activity:
         self.counts.index_put_((kind[rows], latents), torch.ones_like(latents), accumulate=True)
         self.mass.index_put_((kind[rows], latents), values.double(), accumulate=True)
         self.by_position.index_put_((bins[rows], latents), values.double(), accumulate=True)
+        self.squares.index_add_(0, latents, values.double().square())
         self.max.scatter_reduce_(0, latents, values.float(), "amax")
 
     def columns(self) -> Mapping[str, Any]:
@@ -49,6 +52,7 @@ class Activity:
             **{f"density/{kind}": self.counts[i] / self.n_tokens[i].clamp(min=1) for i, kind in enumerate(KINDS)},
             "mean": mass / n,
             "mean_active": mass / counts.clamp(min=1),
+            "spread": (self.squares * counts / mass.square().clamp(min=1e-30) - 1).clamp(min=0).sqrt(),
             "max": self.max,
             "template_share": self.mass[Kind.TEMPLATE] / mass.clamp(min=1e-30),
             **{

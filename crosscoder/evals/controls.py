@@ -103,14 +103,16 @@ class Reseed:
 class Planted:
     """Known features added to chat's real activations, with the rates and sizes (f ‖d_chat‖) of the subject's own latents.
 
-    Left out are latents larger than the median activation, which in Gemma belong to a few tokens of huge norm.
+    Left out are dense latents, and those larger than the median activation, which in Gemma belong to a few tokens of huge norm.
 
     Args:
         n: how many.
+        dense: density from which a latent counts as dense.
         found: cosine of a latent's decoder with a planted direction from which the latent counts as having found it.
     """
 
     n: int = 64
+    dense: float = 0.1
     found: float = 0.7
     name: str = "planted"
 
@@ -120,14 +122,15 @@ class Planted:
     def plant(self, subject: Subject, table: LatentTable) -> Plant:
         """What is added."""
         first, _ = _contrast(subject)
-        crosscoder, latents = subject.crosscoder, table.query("n_active >= 10")
-        norms = crosscoder.decoder(first).detach().norm(dim=-1).double().cpu()
-        sizes = norms[latents["latent"]] * torch.from_numpy(latents["mean_active"])
-        rates = torch.from_numpy(latents["density"])
+        crosscoder = subject.crosscoder
         mean = crosscoder.sources.split(crosscoder.mean.cpu())[first]
         ordinary = subject.heldout.tokens(0).kind != Kind.SPECIAL
         largest = (subject.heldout.acts(0, [first])[ordinary].float() - mean).norm(dim=-1).median()
-        return Plant.like(first, crosscoder.sources[first].width, rates, sizes, self.n, subject.seed, float(largest))
+        norms = crosscoder.decoder(first).detach().norm(dim=-1).double().cpu().numpy()
+        latents = table.with_columns({"size": norms * table["mean_active"]})
+        latents = latents.query(f"n_active >= 10 and density <= {self.dense} and size <= {float(largest)}")
+        columns = (torch.from_numpy(latents[name]) for name in ("density", "size", "spread"))
+        return Plant.like(first, crosscoder.sources[first].width, *columns, self.n, subject.seed)
 
     def finders(self, plant: Plant, crosscoder: Crosscoder) -> Tensor:
         """For each planted feature the latent that found it, or −1, [n]."""

@@ -93,6 +93,9 @@ def test_activity_by_kind_and_position_is_of_ordinary_tokens(tmp_path):
     active = small.f > 0
     np.testing.assert_array_equal(table["n_active"], active.sum(0))
     np.testing.assert_allclose(table["mean_active"], small.f.sum(0) / active.sum(0).clamp(min=1), rtol=1e-5)
+    for latent in np.flatnonzero(table["n_active"] > 1)[:10]:
+        f = small.f[active[:, latent], latent]
+        assert table["spread"][latent] == pytest.approx(float(f.std(correction=0) / f.mean()), abs=1e-4)
     np.testing.assert_allclose(table["max"], small.f.amax(0), rtol=1e-5)
     for number, kind in ((Kind.PLAIN, "plain"), (Kind.CHAT, "chat"), (Kind.TEMPLATE, "template")):
         np.testing.assert_allclose(table[f"density/{kind}"], active[small.kind == number].double().mean(0), rtol=1e-5)
