@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
     # held-out documents → results
     crosscoder = Crosscoder.from_pretrained(run.crosscoder)
     subject = Subject(crosscoder, splits.heldout, pair, cfg.seed, lambda: recipe, run.folder)
-    results = [instantiate(part)(subject) for part in cfg.eval.values()]
+    results = [instantiate(part, _convert_="all")(subject) for part in cfg.eval.values()]
     closing(run, splits, results, {"harvest_seconds": harvest_seconds, **figures})
 
 

@@ -23,7 +23,7 @@ def test_the_two_lines_are_in_the_first_screen():
 
 
 def test_the_notebook_block_runs(tmp_path, monkeypatch):
-    (code,) = [block for language, block in BLOCKS if language == "python"]
+    (code,) = [block for language, block in BLOCKS if language == "python" and "load_pair" in block]
     pair = load_pair("tiny")
     Crosscoder(pair.sources(["resid_post.1"]), 32, BatchTopK(k=4)).save_pretrained(tmp_path / "crosscoder")
     monkeypatch.chdir(tmp_path)

@@ -40,6 +40,7 @@ def test_a_run_folder_is_as_designed(smoke):
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {
         "config.yaml",
+        "curves.json",
         "metrics.json",
         "checkpoints/last.ckpt",
         "crosscoder/config.json",
