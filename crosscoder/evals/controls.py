@@ -129,8 +129,8 @@ class Planted:
         norms = crosscoder.decoder(first).detach().norm(dim=-1).double().cpu().numpy()
         latents = table.with_columns({"size": norms * table["mean_active"]})
         latents = latents.query(f"n_active >= 10 and density <= {self.dense} and size <= {float(largest)}")
-        columns = (torch.from_numpy(latents[name]) for name in ("density", "size", "spread"))
-        return Plant.like(first, crosscoder.sources[first].width, *columns, self.n, subject.seed)
+        rates, sizes, spreads = (torch.from_numpy(latents[name]) for name in ("density", "size", "spread"))
+        return Plant.like(first, crosscoder.sources[first].width, rates, sizes, spreads, self.n, subject.seed)
 
     def finders(self, plant: Plant, crosscoder: Crosscoder) -> Tensor:
         """For each planted feature the latent that found it, or −1, [n]."""
