@@ -57,4 +57,4 @@ def trained_beside(
 def _content(store: Store) -> str:
     """Digest of what a store gives, whatever its activations go through as they are read: its tokens and its first shard."""
     acts = store.acts(0, store.sources.names)
-    return store.tokens_sha256 + hashlib.sha256(acts.view(torch.uint8).numpy()).hexdigest()
+    return store.tokens_sha256 + hashlib.sha256(acts.view(torch.uint8).numpy().tobytes()).hexdigest()
