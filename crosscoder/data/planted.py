@@ -101,7 +101,10 @@ class Planted:
 
     def strengths(self, n: int, part: Part) -> tuple[Tensor, Tensor]:
         """How strongly each feature is there in (base, chat), each [n, features]."""
-        truth, generator = self.truth(), self._generator(part)
+        return self._strengths(n, part, self._generator(part))
+
+    def _strengths(self, n: int, part: Part, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        truth = self.truth()
         on = torch.rand(n, len(truth["rates"]), generator=generator) < truth["rates"]
         strength = on * (0.5 + torch.rand(n, len(truth["rates"]), generator=generator))
         where = torch.rand(strength.shape, generator=self._generator(part, 1000))
@@ -114,8 +117,8 @@ class Planted:
 
     def sample(self, n: int, part: Part) -> tuple[Tensor, Tensor]:
         """(base, chat) activations, each [n, width]."""
-        truth, generator = self.truth(), self._generator(part, 2000)
-        base, chat = self.strengths(n, part)
+        truth, generator = self.truth(), self._generator(part)
+        base, chat = self._strengths(n, part, generator)
         streams = (base @ truth["directions"], chat @ truth["chat_directions"])
         return tuple(x + self.noise * torch.randn(x.shape, generator=generator) for x in streams)  # type: ignore[return-value]
 

@@ -53,10 +53,10 @@ def test_each_rule_is_counted_on_this_pair_and_on_the_controls(subject):
     assert verdict["rule"] == "verdict"
     assert 8 <= verdict["this pair"] <= 10  # of four of the base and six of chat
     by_norm = result.tables["rules"][1]
-    assert (
-        by_norm["shuffled"] > 0.5
-    )  # the verdict sees that both models have these directions, and calls them decoupled
-    assert by_norm["noise"] < 0.2
+    # the verdict sees that both models have the shuffled directions, and calls them decoupled
+    assert by_norm["shuffled"] > 0.5
+    # in this world the difference is so large that its noise is exclusive, too: less so by the verdict
+    assert result.scalars["false_exclusive_rate/noise"] < by_norm["noise"]
     assert result.scalars["recall_planted"] >= 0.5
     assert [row["control"] for row in result.tables["verdicts"]] == ["this pair", "noise", "shuffled", "planted"]
     assert all(set(row) == set(result.tables["verdicts"][0]) for row in result.tables["verdicts"])
