@@ -7,9 +7,11 @@ n_latents  the dictionary's size
 nnz        entries of a sparse code, row by row
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Acts = Float[Tensor, "batch d_total"]
@@ -36,6 +38,17 @@ class Tokens:
 
     def __getitem__(self, rows) -> "Tokens":
         return Tokens(self.ids[rows], self.position[rows], self.document[rows], self.kind[rows])
+
+    @classmethod
+    def cat(cls, parts: Sequence["Tokens"]) -> "Tokens":
+        """One after the other."""
+        columns = [part.tensors() for part in parts]
+        return cls(**{name: torch.cat([column[name] for column in columns]) for name in columns[0]})
+
+    @property
+    def ordinary(self) -> Bool[Tensor, "batch"]:
+        """Which are not special."""
+        return self.kind != Kind.SPECIAL
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, as they are stored."""

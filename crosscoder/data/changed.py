@@ -8,7 +8,6 @@ from torch import Tensor
 
 from crosscoder.data.store import Store
 from crosscoder.sources import Sources
-from crosscoder.types import Kind
 
 Change = Callable[[dict[str, Tensor], Tensor, torch.Generator], dict[str, Tensor]]
 """(activations by source [n, d_source] in float32, which rows are not special [n], a generator) → new activations."""
@@ -28,6 +27,6 @@ class Changed(Store):
         sources: Sources = self.sources
         streams = sources.split(super().acts(shard, sources.names))
         generator = torch.Generator().manual_seed(crc32(f"{self.seed} {shard} {self.tokens_sha256}".encode()))
-        ordinary = self.tokens(shard).kind != Kind.SPECIAL
+        ordinary = self.tokens(shard).ordinary
         changed = self.change({name: acts.float() for name, acts in streams.items()}, ordinary, generator)
         return torch.cat([changed[name].to(streams[name].dtype) for name in names], dim=-1)

@@ -23,7 +23,7 @@ from crosscoder.lm.hooks import read
 from crosscoder.memory import kept
 from crosscoder.progress import progress
 from crosscoder.sources import Source, Sources
-from crosscoder.types import Kind, Tokens
+from crosscoder.types import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _scales(store: Store) -> dict[str, float]:
     for source in store.sources:
         n, total, squares = 0, torch.zeros(source.width, dtype=torch.float64), 0.0
         for shard in store:
-            acts = store.acts(shard, [source.name])[store.tokens(shard).kind != Kind.SPECIAL]
+            acts = store.acts(shard, [source.name])[store.tokens(shard).ordinary]
             for part in acts.split(1024):  # fp32 within a block that fits into the cache, fp64 across blocks
                 x = part.float()
                 n, total, squares = n + len(x), total + x.sum(0), squares + x.square().sum().item()

@@ -15,7 +15,6 @@ from torch import Tensor
 from crosscoder.data.store import Store
 from crosscoder.errors import UserError
 from crosscoder.sources import Sources
-from crosscoder.types import Kind
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Scale:
         width = sources[name].width
         n, total, squares, norms = 0, torch.zeros(width).double(), torch.zeros(width).double(), []
         for shard in store:
-            acts = store.acts(shard, [name])[store.tokens(shard).kind != Kind.SPECIAL].double()
+            acts = store.acts(shard, [name])[store.tokens(shard).ordinary].double()
             n, total, squares = n + len(acts), total + acts.sum(0), squares + acts.square().sum(0)
             norms.append(acts.norm(dim=-1))
             if n >= self.n_tokens:

@@ -45,8 +45,7 @@ class TokenSet:
 
 def token_set(store: Store) -> TokenSet:
     """The tokens a store was harvested from."""
-    parts = [store.tokens(shard).tensors() for shard in store]
-    return TokenSet(Tokens(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]}), store.seq_len)
+    return TokenSet(Tokens.cat([store.tokens(shard) for shard in store]), store.seq_len)
 
 
 def pack(

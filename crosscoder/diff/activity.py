@@ -9,7 +9,7 @@ from torch import Tensor
 from crosscoder.diff.base import Batch
 from crosscoder.types import Kind
 
-KINDS = ("plain", "chat", "template")
+KINDS = Kind.NAMES[: Kind.SPECIAL]
 POSITIONS = {"0-3": 0, "4-15": 4, "16-63": 16, "64+": 64}  # tokens into a piece of text, beginning of each range
 
 

@@ -19,7 +19,6 @@ from crosscoder.errors import UserError
 from crosscoder.memory import kept
 from crosscoder.model import Crosscoder
 from crosscoder.progress import progress
-from crosscoder.types import Kind
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Analysis:
         Without a contrast it has no columns of differences; with a contrast of unequal widths, none of angles and scaling.
         """
         store.require(crosscoder.sources)
-        n_tokens = min(self.n_tokens, sum(int((store.tokens(i).kind != Kind.SPECIAL).sum()) for i in store))
+        n_tokens = min(self.n_tokens, sum(int(store.tokens(i).ordinary.sum()) for i in store))
         if not n_tokens:
             raise UserError(f"store {store.folder} has no token to analyse but special ones")
         contrast = comparable(crosscoder)

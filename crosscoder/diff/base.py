@@ -14,7 +14,7 @@ from torch import Tensor
 from crosscoder.data import Store
 from crosscoder.model import Crosscoder
 from crosscoder.sparse import DenseCode, Index, SparseCode
-from crosscoder.types import Acts, Kind, Tokens
+from crosscoder.types import Acts, Tokens
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def batches(crosscoder: Crosscoder, store: Store, batch_size: int = 2048) -> Ite
     device, first = crosscoder.W_enc.device, 0
     for shard in store:
         tokens = store.tokens(shard)
-        kept = (tokens.kind != Kind.SPECIAL).nonzero()[:, 0]
+        kept = tokens.ordinary.nonzero()[:, 0]
         acts = store.acts(shard, crosscoder.sources.names)
         for rows in kept.split(batch_size):
             raw = acts[rows].to(device).float()

@@ -23,7 +23,7 @@ from crosscoder.errors import UserError
 from crosscoder.lm import Pair, Reading
 from crosscoder.lm.text import Document
 from crosscoder.model import Crosscoder
-from crosscoder.types import Kind, PerLatent
+from crosscoder.types import PerLatent
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def solo_difference(crosscoder: Crosscoder, reading: Reading) -> PerLatent:
     """
     if crosscoder.sources.contrast is None:
         raise UserError(f"a difference needs a contrast of two sources; there is only {crosscoder.sources.describe()}")
-    rows = (reading.tokens.kind != Kind.SPECIAL).nonzero()[:, 0]
+    rows = reading.tokens.ordinary.nonzero()[:, 0]
     total = torch.zeros(crosscoder.n_latents, dtype=torch.float64)
     for source, sign in zip(crosscoder.sources.contrast, (1, -1), strict=True):
         for _, code in codes(crosscoder, reading, rows, mode="solo", source=source):

@@ -20,7 +20,7 @@ AT_A_TIME = 2048  # tokens encoded together
 def rows_of(tokens: Tokens, positions: Positions, n: int) -> Int[Tensor, "chosen"]:
     """Rows to average over; prompts i and n + i are a pair."""
     if positions == "prompt":
-        rows = (tokens.kind != Kind.SPECIAL).nonzero()[:, 0]
+        rows = tokens.ordinary.nonzero()[:, 0]
         if not len(rows):
             raise UserError("the prompts have no tokens but special ones")
         return rows

@@ -59,6 +59,11 @@ class LatentTable:
     def columns(self) -> list[str]:
         return list(self.frame.columns)
 
+    @property
+    def prompt_contrasts(self) -> list[str]:
+        """Columns that tell two kinds of prompts apart (prompts.py): those that have p-values beside them."""
+        return [name for name in self.columns if {f"{name}/p", f"{name}/holm"} <= set(self.columns)]
+
     def query(self, condition: str) -> "LatentTable":
         """Rows for which a condition holds, e.g. "density > 1e-4 and `norm/chat` > 1" (a `/` needs backticks)."""
         try:

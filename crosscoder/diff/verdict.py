@@ -17,13 +17,18 @@ own. A candidate's direction may still be in the other model: then it is an arte
 Interval: 95 %, bootstrapped over blocks of tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 CLASSES = ("shared", "rewritten", "shrunk", "decoupled", "undetermined", "dead")
+
+
+def count(verdicts: np.ndarray, contrast: Sequence[str]) -> dict[str, int]:
+    """How many latents are of each class, also where there are none."""
+    return {name: int((verdicts == name).sum()) for name in (*(f"{source}-specific" for source in contrast), *CLASSES)}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The text around rows of a store, and a latent's activation on it."""
 
 import numpy as np
-import torch
 
 from crosscoder.data import Store
 from crosscoder.diff.base import batches
@@ -19,8 +18,7 @@ def tokens_until(store: Store, row: int) -> tuple[Tokens, np.ndarray]:
         if parts and sum(map(len, parts)) > row:
             break
         parts.append(store.tokens(shard))
-    columns = [part.tensors() for part in parts]
-    tokens = Tokens(**{name: torch.cat([column[name] for column in columns]) for name in columns[0]})
+    tokens = Tokens.cat(parts)
     position, document = tokens.position.numpy(), tokens.document.numpy()
     new = begins(position - np.arange(len(position)), document)
     new[np.cumsum([0, *map(len, parts[:-1])])] = True

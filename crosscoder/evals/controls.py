@@ -20,7 +20,6 @@ from crosscoder.evals.base import Subject
 from crosscoder.lm import Pair
 from crosscoder.lm.load import LM, resolve
 from crosscoder.model import Crosscoder
-from crosscoder.types import Kind
 
 Stores = tuple[Store, Store, Store]
 PARTS = ("train", "validation", "heldout")
@@ -124,7 +123,7 @@ class Planted:
         first, _ = _contrast(subject)
         crosscoder = subject.crosscoder
         mean = crosscoder.sources.split(crosscoder.mean.cpu())[first]
-        ordinary = subject.heldout.tokens(0).kind != Kind.SPECIAL
+        ordinary = subject.heldout.tokens(0).ordinary
         largest = (subject.heldout.acts(0, [first])[ordinary].float() - mean).norm(dim=-1).median()
         norms = crosscoder.decoder(first).detach().norm(dim=-1).double().cpu().numpy()
         latents = table.with_columns({"size": norms * table["mean_active"]})

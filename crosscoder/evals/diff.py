@@ -1,7 +1,6 @@
 """What differs between the sources: the LatentTable, examples of every latent, and a summary."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from crosscoder.diff.lens import lens
 from crosscoder.diff.norms import PUBLISHED
 from crosscoder.diff.prompts import PromptContrast
 from crosscoder.diff.table import LatentTable
-from crosscoder.diff.verdict import CLASSES
+from crosscoder.diff.verdict import count
 from crosscoder.evals.base import Result, Subject
 
 SHOWN = ("latent", "verdict", "difference_share", "delta_norm", "cosine", "density", "template_share")
@@ -62,7 +61,7 @@ class DiffEval:
         best = table.top("difference_share", self.top).rows()
         tables = {"by difference energy": [{column: row[column] for column in shown} for row in best]}
         tables["published"] = published(table)
-        for name in (column.removesuffix("/holm") for column in table.columns if column.endswith("/holm")):
+        for name in table.prompt_contrasts:
             tables[name] = self._by_contrast(table, name)
         return tables
 
@@ -94,9 +93,8 @@ def summary(table: LatentTable) -> dict[str, float]:
     scalars: dict[str, float] = {"dead_fraction": float(table["dead"].mean())}
     if "verdict" not in table.columns:
         return scalars
-    counts = Counter(table["verdict"])
-    names = [*(f"{source}-specific" for source in table.meta["contrast"]), *CLASSES]
-    scalars = {f"count/{name.replace('-', '_')}": counts[name] for name in names} | scalars
+    counts = count(table["verdict"], table.meta["contrast"])
+    scalars = {f"count/{name.replace('-', '_')}": number for name, number in counts.items()} | scalars
     return scalars | table.meta["difference"]
 
 

@@ -16,7 +16,7 @@ from crosscoder.data.nulls import Plant
 from crosscoder.diff.analysis import Analysis, comparable
 from crosscoder.diff.norms import PUBLISHED
 from crosscoder.diff.table import LatentTable
-from crosscoder.diff.verdict import CLASSES
+from crosscoder.diff.verdict import count
 from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
 from crosscoder.evals.beside import trained_beside
@@ -53,7 +53,9 @@ class NullsEval:
             for name, rule in rules.items()
         }
         seconds = time.perf_counter() - start
-        verdicts: list[dict[str, Any]] = [{"control": "this pair", **_verdicts(own), "seconds": seconds}]
+        verdicts: list[dict[str, Any]] = [
+            {"control": "this pair", **count(own["verdict"], contrast), "seconds": seconds}
+        ]
         tables = {"rules": list(rows.values()), "verdicts": verdicts}
         for control in self.controls:
             began = time.perf_counter()
@@ -73,7 +75,7 @@ class NullsEval:
                     rows[name][control.name] = rate(rule, table)
             # one that was trained before costs what it cost then
             seconds = max(time.perf_counter() - began, crosscoder.provenance["seconds"])
-            verdicts.append({"control": control.name, **_verdicts(table), "seconds": seconds})
+            verdicts.append({"control": control.name, **count(table["verdict"], contrast), "seconds": seconds})
         meta = own.meta | {"seconds": sum(row["seconds"] for row in verdicts), "seed": subject.seed}
         return Result("nulls", _scalars(rows["verdict"]), tables, meta)
 
@@ -109,11 +111,6 @@ def by_size(plant: Plant, found: np.ndarray, called: np.ndarray, parts: int = 4)
             }
         )
     return rows
-
-
-def _verdicts(table: LatentTable) -> dict[str, int]:
-    names = [*(f"{source}-specific" for source in table.meta["contrast"]), *CLASSES]
-    return {name: int((table["verdict"] == name).sum()) for name in names}
 
 
 def _scalars(row: dict[str, Any]) -> dict[str, float]:

@@ -87,7 +87,7 @@ def _losses(pair: Pair, source: Source, tokens: Tokens, recon: Tensor, mean: Ten
     model, hookpoint = pair[source.lm], Hookpoint.parse(source.hookpoint)
     unembed: Any = model.get_output_embeddings()
     ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
-    where = (tokens.kind != Kind.SPECIAL).view(-1, seq_len).to(pair.device)
+    where = tokens.ordinary.view(-1, seq_len).to(pair.device)
     scored = _predicts(tokens, seq_len).to(pair.device)
     targets = ids.roll(-1, dims=1)[scored]
 

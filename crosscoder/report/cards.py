@@ -22,8 +22,7 @@ def cards(run: Run) -> str:
             f"no latents at {run.folder}; make them with python evaluate.py crosscoder={run.folder} eval=[diff]"
         )
     table, (contexts, _) = LatentTable.load(path), load_parquet(run.results / "contexts.parquet")
-    contrasts = [column.removesuffix("/holm") for column in table.columns if column.endswith("/holm")]
-    if not contrasts:
+    if not (contrasts := table.prompt_contrasts):
         raise UserError(f"{path} has no contrast of prompts")
     rows = table.frame.set_index("latent", drop=False)
     best = [row["latent"] for row in Result.load(run.result("diff")).tables[contrasts[0]][:N_CARDS]]

@@ -124,8 +124,7 @@ class Inputs:
 
     @property
     def prompt_contrasts(self) -> list[str]:
-        columns = self.table.columns if self.table else []
-        return [name for name in columns if {f"{name}/p", f"{name}/holm"} <= set(columns)]
+        return self.table.prompt_contrasts if self.table else []
 
     @cached_property
     def plots(self) -> list[Plot]:

@@ -1,7 +1,6 @@
 """report.html: what a run found, as one file that needs nothing else to be read. Draws, never computes."""
 
 import datetime
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from crosscoder.errors import UserError
 from crosscoder.report.inputs import Inputs, written
 from crosscoder.report.pack import LATENTS_PER_CHUNK, Vocabulary, embedded, pack_columns, pack_contexts
 from crosscoder.report.tables import by_source, figure
-from crosscoder.runs import Run
+from crosscoder.runs import Run, write_text
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -26,9 +25,7 @@ def write_report(run: Run) -> Path:
     if not run.results.is_dir() or not any(run.results.iterdir()):
         raise UserError(f"no results in {run.folder}: first run `python evaluate.py crosscoder={run.folder}`")
     path = run.folder / "report.html"
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(render(Inputs(run)), encoding="utf-8")
-    aside.replace(path)
+    write_text(path, render(Inputs(run)))
     return path
 
 
