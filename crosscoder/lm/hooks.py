@@ -126,7 +126,7 @@ def read(
                 input_ids=ids,
                 position_ids=positions,
                 attention_mask=mask,
-                past_key_values=cache,
+                cache=cache,
                 use_cache=cache is not None,
             )
     return found

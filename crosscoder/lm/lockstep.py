@@ -111,7 +111,7 @@ class Lockstep:
         ids = kwargs["input_ids"] if kwargs.get("input_ids") is not None else next(iter(args), None)
         if ids is None:
             raise UserError("an edit needs to see the tokens: call the model with input_ids, not with inputs_embeds")
-        self._follow(ids, kwargs.get("past_key_values"))
+        self._follow(ids, kwargs.get("cache"))
         positions, mask = kwargs.get("position_ids"), kwargs.get("attention_mask")
         self.read = {}
         for partner in self.partners:
@@ -136,7 +136,7 @@ class Lockstep:
 
     def _after(self, _: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         if not _clean.get():
-            self.last_keys = _last_keys(getattr(output, "past_key_values", None))
+            self.last_keys = _last_keys(getattr(output, "cache", None))
 
     def _edit(self, source: Source) -> Callable[[Tensor], Tensor | None]:
         @torch.no_grad()

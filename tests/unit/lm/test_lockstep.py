@@ -109,7 +109,7 @@ def test_several_hookpoints_read_a_clean_pass_and_each_is_edited(tiny_pair):
     with tiny_pair.edit("chat", change) as model:
         whole = model(ids, use_cache=False).logits[0]
         cache = DynamicCache(config=model.config)
-        parts = [model(part, past_key_values=cache).logits[0] for part in ids.split(7, dim=1)]
+        parts = [model(part, cache=cache).logits[0] for part in ids.split(7, dim=1)]
     expected = rerun(tiny_pair, "chat", crosscoder, change, ids, ordinary(tiny_pair, ids))
     torch.testing.assert_close(whole, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(torch.cat(parts), expected, atol=1e-4, rtol=1e-4)
@@ -217,10 +217,10 @@ def test_what_an_edit_cannot_follow_is_refused(tiny_pair):
     crosscoder = of(tiny_pair, ["resid_post.1"])
     change, ids = ablate(crosscoder, [0]), torch.tensor([[2, 50, 60, 70]])
     cache = DynamicCache(config=tiny_pair["chat"].config)
-    tiny_pair["chat"](ids, past_key_values=cache)
+    tiny_pair["chat"](ids, cache=cache)
     with tiny_pair.edit("chat", change) as model:
         with pytest.raises(UserError, match="holds 4 tokens that the edit has not seen"):
-            model(ids[:, :1], past_key_values=cache)
+            model(ids[:, :1], cache=cache)
         with pytest.raises(UserError, match="rearranged"):
             model.generate(ids, num_beams=3, max_new_tokens=8, do_sample=False)
         with pytest.raises(UserError, match="input_ids"):
