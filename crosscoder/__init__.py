@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crosscoder.data import Store
     from crosscoder.diff.table import LatentTable
+    from crosscoder.formats import export, load
     from crosscoder.lm import Pair, load_pair
     from crosscoder.model import Crosscoder
     from crosscoder.sparse import SparseCode
@@ -16,10 +17,12 @@ _PUBLIC = {
     "Pair": "lm",
     "SparseCode": "sparse",
     "Store": "data",
+    "export": "formats",
+    "load": "formats",
     "load_pair": "lm",
 }
 
-__all__ = ["Crosscoder", "LatentTable", "Pair", "SparseCode", "Store", "load_pair"]
+__all__ = ["Crosscoder", "LatentTable", "Pair", "SparseCode", "Store", "export", "load", "load_pair"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from crosscoder import activations, kernels
 from crosscoder.activations import Activation
 from crosscoder.errors import UserError
+from crosscoder.hub import snapshot
 from crosscoder.init import TransposedDecoder
 from crosscoder.lm import Reading
 from crosscoder.sources import Sources
@@ -55,6 +56,7 @@ class Crosscoder(nn.Module):
     mean: Tensor
     scale: Tensor
     frozen_scale: Tensor
+    groups: Tensor | None
 
     def __init__(
         self,
@@ -79,6 +81,8 @@ class Crosscoder(nn.Module):
         self.register_buffer("mean", torch.zeros(sources.d_total))
         self.register_buffer("scale", torch.ones(sources.d_total))
         self.register_buffer("frozen_scale", torch.full((n_latents,), torch.nan))
+        # rows that are one latent which codes differently per source carry one number; None: every row is a latent of its own
+        self.register_buffer("groups", None)
         self.provenance: dict[str, Any] = {}
 
     # --- the computation ---
@@ -205,15 +209,49 @@ class Crosscoder(nn.Module):
         """
         if self.folded:
             return self
-        activation = self.activation.frozen(self.selection_scale)
-        folded = Crosscoder(
-            self.sources, self.n_latents, activation, init=lambda *_: (self.W_enc / self.scale, self.W_dec * self.scale)
+        folded = Crosscoder.of(
+            self.sources,
+            (self.W_enc, self.b_enc, self.W_dec, self.b_dec),
+            self.activation.frozen(self.selection_scale),
+            units=(self.mean, self.scale),
+            selection_scale=self.selection_scale,
+            groups=self.groups,
         )
-        folded.b_enc.copy_(self.b_enc - (folded.W_enc.double() @ self.mean.double()).to(self.b_enc))
-        folded.b_dec.copy_(self.b_dec * self.scale + self.mean)
-        folded.mean, folded.scale, folded.frozen_scale = self.mean.clone(), self.scale.clone(), self.selection_scale
         folded.provenance = dict(self.provenance)
         return folded.to(self.W_enc.device).eval()
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        sources: Sources,
+        weights: tuple[Tensor, Tensor, Tensor, Tensor],
+        activation: Activation,
+        units: tuple[Tensor, Tensor] | None = None,
+        selection_scale: PerLatent | None = None,
+        groups: Tensor | None = None,
+    ) -> "Crosscoder":
+        """A folded crosscoder made of weights that were trained already.
+
+        Args:
+            sources: the streams, in order.
+            weights: W_enc [n_latents, d_total], b_enc [n_latents], W_dec [n_latents, d_total], b_dec [d_total].
+            activation: what inference uses.
+            units: (mean, scale), each [d_total], where the weights read (raw − mean) / scale; None: they read raw activations.
+            selection_scale: [n_latents]; None: 1.
+            groups: [n_latents], which rows are one latent; None: each is its own.
+        """
+        W_enc, b_enc, W_dec, b_dec = weights
+        mean, scale = units or (torch.zeros_like(b_dec), torch.ones_like(b_dec))
+        if units:
+            W_enc, W_dec = W_enc / scale, W_dec * scale
+        folded = cls(sources, len(b_enc), activation, init=lambda *_: (W_enc, W_dec))
+        folded.b_enc.copy_(b_enc - (W_enc.double() @ mean.double()).to(b_enc) if units else b_enc)
+        folded.b_dec.copy_(b_dec * scale + mean)
+        folded.mean, folded.scale = mean.clone(), scale.clone()
+        folded.frozen_scale = torch.ones_like(b_enc) if selection_scale is None else selection_scale.detach().clone()
+        folded.groups = None if groups is None else groups.clone()
+        return folded.eval()
 
     # --- on disk ---
 
@@ -257,6 +295,7 @@ class Crosscoder(nn.Module):
             weights = load_file(folder / "model.safetensors")
             empty = torch.zeros(config["n_latents"], sources.d_total)
             crosscoder = cls(sources, config["n_latents"], activation, init=lambda *_: (empty, empty.clone()))
+            crosscoder.groups = weights.get("groups")
             crosscoder.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder} is not a saved crosscoder: {str(error).splitlines()[0]}") from error
@@ -281,11 +320,4 @@ def _locate(path: str | Path) -> Path:
         raise UserError(
             f"no crosscoder at {path}: expected config.json and model.safetensors there or in its crosscoder/"
         )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(path), allow_patterns=["model.safetensors", "config.json"]))
-    except Exception as error:  # the hub's many ways to say no
-        raise UserError(
-            f"no crosscoder at {path}: no such folder, and the hub did not have it ({type(error).__name__})"
-        ) from error
+    return snapshot(str(path), ["model.safetensors", "config.json"])

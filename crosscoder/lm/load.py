@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from crosscoder.errors import UserError
+from crosscoder.hub import snapshot
 from crosscoder.lm import pinned
 
 log = logging.getLogger(__name__)
@@ -33,28 +34,7 @@ def resolve(name: str) -> Path:
             return path
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UserError(f"no model at '{name}': no such folder, and not a hub id (owner/name)")
-    return _from_hub(name)
-
-
-def _from_hub(repo: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return Path(snapshot_download(repo, allow_patterns=WEIGHT_FILES))
-    except GatedRepoError as error:
-        raise UserError(f"'{repo}' is gated: accept its terms on the hub and log in (hf auth login)") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UserError(f"no model '{repo}': neither a local folder nor on the hub") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"cannot get '{repo}': not a local folder, not in the hub cache, and the hub is out of reach"
-        ) from error
+    return snapshot(name, WEIGHT_FILES)
 
 
 @dataclass(frozen=True)

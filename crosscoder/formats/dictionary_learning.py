@@ -1,0 +1,214 @@
+"""dictionary_learning crosscoders: `config.json` and `model.safetensors`, both generations. Minder, Dumas et al. 2025, arXiv 2504.02922.
+
+    r = relu(Σ_m x'_m W_m + b)      x' = (x − mean) · s      s = activation_global_scale, of each model or of all
+    CrossCoder           f = r
+    BatchTopKCrossCoder  f = r · [r · n > θ]      θ = −1: plain ReLU
+    x̂_m = (f D_m + c_m) / (s_m + 1e-8) + mean_m
+
+    encoder.weight [M, d, F]   encoder.bias [F]   decoder.weight [M, F, d]   decoder.bias [M, d]
+    activation_mean, activation_std [M, d] (NaN: none)   activation_global_scale [] or [M]   target_rms []
+    code_normalization_id []   k []   threshold [], or [M] where the code is decoupled
+
+n_i comes from the decoder's norms a_m = ‖D_m,i‖ as they are in the file, by the code normalisation: 1 Σ a; 2 √Σ a²; 3 both, weighed by
+alpha_sae and alpha_cc; 4 1; 5 decoupled: each model by its own a_m. Then θ / n_i is a JumpReLU's threshold per latent,
+and a decoupled latent becomes a row per model. Model 0 is the base. (Their library reports f · n as activations.)
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crosscoder.activations import Activation
+from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.activations.jumprelu import JumpReLU
+from crosscoder.activations.relu import ReLU
+from crosscoder.errors import UserError
+from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, pair_of, role
+from crosscoder.formats.folder import Folder, Tensors, setting
+from crosscoder.model import Crosscoder
+from crosscoder.sources import Sources
+
+SUM, ROOT, MIXED, NONE, DECOUPLED = 1, 2, 3, 4, 5
+NAMES = {"CROSSCODER": SUM, "SAE": ROOT, "MIXED": MIXED, "NONE": NONE, "DECOUPLED": DECOUPLED}
+WEIGHTS = ("model.safetensors", "cc_weights.pt", "model_final.pt")
+
+
+def fits(folder: Folder) -> bool:
+    """Whether the weights are a crosscoder's: three axes."""
+    for name in filter(folder.has, WEIGHTS):
+        if name == "model.safetensors":
+            return len(folder.shapes(name).get("encoder.weight", [])) == 3
+        return folder.has("config.json") and not folder.has("cfg.json")
+    return False
+
+
+def read(folder: Folder, given: InputScale) -> Dictionary:
+    """The crosscoder of several models at one hookpoint."""
+    no_input_scale(given, folder)
+    name = next(filter(folder.has, WEIGHTS))
+    settings = folder.json("config.json")
+    trainer = folder.json("trainer_config.json") if folder.has("trainer_config.json") else settings
+    trainer = trainer["trainer"] if isinstance(trainer.get("trainer"), dict) else {}
+    file = folder.tensors(name)
+    W_enc, b_enc = file.take("encoder.weight", "M d F"), file.take("encoder.bias", "F")
+    W_dec, b_dec = file.take("decoder.weight", "M F d"), file.take("decoder.bias", "M d")
+    M, d, n_latents = W_enc.shape
+    for key, size in {"num_layers": M, "activation_dim": d, "dict_size": n_latents}.items():
+        if (said := setting(settings, key, int, f"{folder.path}/config.json", size)) != size:
+            raise UserError(f"{folder.path}/config.json says {key} = {said}, but {name} has {size}")
+    if settings.get("encoder_layers") is not None:
+        raise UserError(f"{folder.path}: an encoder that reads some of the models only (encoder_layers) is not read")
+
+    mean, scale = normaliser(file, M, d)
+    code = int(file.take("code_normalization_id", "", missing=_named(settings)))
+    norms = W_dec.norm(dim=-1)
+    n = _scores(norms, code, settings, folder)
+    file.drop(["k", "target_rms"])
+    threshold = torch.tensor(0.0)
+    if "threshold" in file:
+        threshold = file.take("threshold", "M" if code == DECOUPLED else "").clamp(min=0)
+    elif trainer.get("dict_class") == "BatchTopKCrossCoder":
+        raise UserError(f"{folder.path} says it is a BatchTopKCrossCoder, but {name} holds no threshold")
+    file.done()
+
+    rows, columns = W_enc.permute(2, 0, 1).flatten(1), W_dec.transpose(0, 1)
+    plain: Activation = ReLU()
+    groups = None
+    if code == DECOUPLED and threshold.any():  # a row per model and latent, which writes to that model alone
+        rows, b_enc, groups = rows.repeat(M, 1), b_enc.repeat(M), torch.arange(n_latents).repeat(M)
+        columns = (W_dec[:, :, None] * torch.eye(M)[:, None, :, None]).flatten(0, 1)
+        plain, n = jumprelu(threshold.repeat_interleave(n_latents) / norms.flatten()), norms.flatten()
+    elif threshold.any():
+        plain = jumprelu(threshold / n)
+    lms = _models(trainer)
+    sources = _sources(M, d, f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else "")
+    notes = {"dict_class": trainer.get("dict_class"), "code_normalization": code} | ({"lms": lms} if lms else {})
+    return Dictionary(
+        sources,
+        rows.contiguous(),
+        b_enc,
+        columns.flatten(1).contiguous(),
+        b_dec.flatten(),
+        plain,
+        norm="raw activations" if scale is None else "(x − mean) · s, one s for each model",
+        # Gemma 2 runs kept BOS; what others left out is not in the files
+        bos=True if any("gemma-2" in lm for lm in lms) else None,
+        mean=mean,
+        scale=scale,
+        selection_scale=n,
+        groups=groups,
+        models=dict(zip(("base", "chat"), lms, strict=True)) if len(lms) == M == 2 else {},
+        notes=notes,
+    )
+
+
+def _sources(M: int, d: int, hookpoint: str) -> Sources:
+    return pair_of([d] * M, hookpoint)
+
+
+def normaliser(file: Tensors, M: int, d: int) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and scale, [M · d] each, or None twice."""
+    if "activation_mean" not in file:
+        return None, None
+    mean = file.take("activation_mean", "M d", finite=False)
+    std = file.take("activation_std", "M d", missing=float("nan"), finite=False)
+    given = file.left.get("activation_global_scale")
+    if given is None or mean.isnan().any() or std.isnan().any():
+        file.drop(["activation_global_scale"])
+        if not (mean.isnan().all() and std.isnan().all()):
+            raise UserError(f"{file.file}: its normaliser (activation_mean, activation_std, …) is not whole")
+        return None, None
+    s = file.take("activation_global_scale", "M" if given.ndim else "").expand(M)
+    if not (s > 0).all():
+        raise UserError(f"{file.file}: activation_global_scale is not positive")
+    return mean.flatten(), (1 / s).repeat_interleave(d)
+
+
+def _named(settings: dict[str, Any]) -> int:
+    """The code normalisation that a configuration names; older files have none, and that was the sum."""
+    name = settings.get("code_normalization")
+    return NAMES.get(name.split(".")[-1].upper(), -1) if isinstance(name, str) else SUM
+
+
+def _scores(norms: Tensor, code: int, settings: dict[str, Any], folder: Folder) -> Tensor:
+    """n, [n_latents], from norms [M, n_latents]."""
+    if code not in NAMES.values():
+        raise UserError(f"{folder.path}: code normalisation {code} is not known; there is {NAMES}")
+    where = f"{folder.path}/config.json"
+    total, root = norms.sum(0), norms.square().sum(0).sqrt()
+    if code == MIXED:
+        sae = setting(settings, "code_normalization_alpha_sae", (int, float), where, 1.0)
+        cc = setting(settings, "code_normalization_alpha_cc", (int, float), where, 0.1)
+        return sae * root + cc * total
+    return {SUM: total, ROOT: root, NONE: torch.ones_like(total), DECOUPLED: total}[code]
+
+
+def _models(trainer: dict[str, Any]) -> list[str]:
+    """[base, chat] of `<chat>-<base>`, where the one name is the other plus a suffix."""
+    both = trainer.get("lm_name")
+    if not isinstance(both, str):
+        return []
+    for cut, letter in enumerate(both):
+        chat, base = both[:cut], both[cut + 1 :]
+        if letter == "-" and base and chat.startswith(base) and chat != base and role(chat) == "chat":
+            return [base, chat]
+    return []
+
+
+def write(crosscoder: Crosscoder, folder: Path) -> None:
+    """A crosscoder of streams of one width, in training units with its normaliser, as the newer generation writes it."""
+    sources, widths = crosscoder.sources, set(crosscoder.sources.widths)
+    if len(widths) > 1:
+        raise UserError(f"dictionary_learning holds streams of one width, not {sources.describe()}")
+    (d,), M, n_latents = widths, len(sources), crosscoder.n_latents
+    scale, mean = crosscoder.scale.cpu().view(M, d), crosscoder.mean.cpu()
+    if not torch.equal(scale, scale[:, :1].expand(M, d)):
+        raise UserError("dictionary_learning knows one scale for each model; this crosscoder has one for each dimension")
+    W_enc, W_dec = (w.detach().cpu() for w in (crosscoder.W_enc * crosscoder.scale, crosscoder.W_dec / crosscoder.scale))
+    b_enc = crosscoder.b_enc.detach().cpu() + (crosscoder.W_enc.double() @ crosscoder.mean.double()).float().cpu()
+    b_dec = ((crosscoder.b_dec - crosscoder.mean) / crosscoder.scale).detach().cpu()
+    tensors = {
+        "encoder.weight": W_enc.view(n_latents, M, d).permute(1, 2, 0),
+        "encoder.bias": b_enc,
+        "decoder.weight": W_dec.view(n_latents, M, d).transpose(0, 1),
+        "decoder.bias": b_dec.view(M, d),
+        "code_normalization_id": torch.tensor(SUM),
+        "activation_mean": mean.view(M, d),
+        "activation_std": scale / d**0.5,  # so that target_rms / ‖std‖ is the scale
+        "activation_global_scale": 1 / scale[:, 0],
+        "target_rms": torch.tensor(1.0),
+    }
+    batch_topk = not isinstance(crosscoder.activation, ReLU)
+    if batch_topk:
+        tensors |= {"threshold": _one_threshold(crosscoder, tensors["decoder.weight"].norm(dim=-1).sum(0)), "k": torch.tensor(0)}
+    settings = {"activation_dim": d, "dict_size": n_latents, "num_layers": M, "code_normalization": "CROSSCODER"}
+    settings |= {"target_rms": 1.0, "dict_class": "BatchTopKCrossCoder" if batch_topk else "CrossCoder"}
+    lms = (crosscoder.provenance.get("pair") or {}).get("lms", {})
+    names = [str(lms.get(source.lm, {}).get("weights", source.lm)) for source in reversed(sources.items)]
+    trainer = {"dict_class": settings["dict_class"], "lm_name": "-".join(names), "activation_dim": d, "dict_size": n_latents}
+    layers = {source.hookpoint.rpartition(".")[2] for source in sources}
+    if len(layers) == 1 and (layer := layers.pop()).isdigit():
+        trainer["layer"] = int(layer)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "trainer_config.json").write_text(json.dumps({"trainer": trainer}, indent=2) + "\n")
+
+
+def _one_threshold(crosscoder: Crosscoder, n: Tensor) -> Tensor:
+    """θ where every latent's threshold is θ / n_i, as BatchTopK leaves them."""
+    if not isinstance(crosscoder.activation, JumpReLU | BatchTopK):
+        name = crosscoder.activation.spec()["name"]
+        raise UserError(f"dictionary_learning's crosscoders select by one threshold or not at all, not by {name}")
+    theta = crosscoder.activation.threshold.cpu().clamp(min=0) * n
+    if not torch.allclose(theta, theta.median().expand_as(theta), rtol=1e-3, atol=1e-8):
+        raise UserError("dictionary_learning holds one threshold for all latents; this crosscoder has one of each its own")
+    return theta.median()
+
+
+LAYOUT = Layout(
+    "dictionary_learning", ("config.json",), read, optional=(*WEIGHTS, "trainer_config.json"), fits=fits, write=write
+)

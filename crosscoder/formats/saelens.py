@@ -1,0 +1,170 @@
+"""SAELens: `cfg.json` and `sae_weights.safetensors`, as its version 6 writes them (and older ones, as far as they differ in names).
+
+    pre = x̃ W_enc + b_enc      x̃ = x − b_dec where apply_b_dec_to_input      x̂ = f W_dec + b_dec
+
+    W_enc [d, F]   W_dec [F, d]   b_dec [d]
+    standard   b_enc [F]                              f = relu(pre)
+    topk       b_enc                                  f = relu(pre) · n where among the k largest pre · n; n = ‖W_dec‖ or 1; x̂ reads f / n
+    jumprelu   b_enc, threshold [F]                   f = pre · H(pre − θ); what BatchTopK and Matryoshka SAEs are released as
+    gated      b_gate [F], b_mag [F], r_mag [F]       f = H(p + b_gate) · relu(p · exp(r_mag) + b_mag), p = x̃ W_enc
+
+A gated latent is a JumpReLU: with W_enc · exp(r_mag), b_mag and θ = b_mag − exp(r_mag) · b_gate (Rajamanoharan et al. 2024, App.).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crosscoder.activations import Activation
+from crosscoder.activations.jumprelu import JumpReLU
+from crosscoder.activations.relu import ReLU
+from crosscoder.activations.topk import TopK
+from crosscoder.errors import UserError
+from crosscoder.formats.base import Dictionary, InputScale, Layout, input_scale, jumprelu, no_input_scale, one_source, pair_of
+from crosscoder.formats.folder import Folder, Tensors, one_of, setting
+from crosscoder.formats.hookpoints import hookpoint
+from crosscoder.model import Crosscoder
+
+CONFIG, WEIGHTS, VERSION = "cfg.json", "sae_weights.safetensors", "6.54.12"
+PER_TOKEN = ("constant_norm_rescale", "layer_norm", "covariance_whitening")
+
+
+def read(folder: Folder, given: InputScale) -> Dictionary:
+    """The SAE of one site."""
+    where, config = f"{folder.path}/{CONFIG}", _current(folder.json(CONFIG))
+    architecture = one_of(
+        setting(config, "architecture", str, where), ("standard", "topk", "jumprelu", "gated"), f"{where}: architecture"
+    )
+    norm = config.get("normalize_activations", "none")
+    if norm in PER_TOKEN:
+        raise UserError(f"{where}: normalize_activations {norm!r} is done token by token and cannot be part of the weights")
+    one_of(norm, ("none", "expected_average_only_in"), f"{where}: normalize_activations")
+    sizes = {"d": setting(config, "d_in", int, where), "F": setting(config, "d_sae", int, where)}
+    raw = folder.tensors(WEIGHTS)
+    file = Tensors(raw.file, raw.left, sizes)
+    W_enc, W_dec, b_dec = file.take("W_enc", "d F").T.contiguous(), file.take("W_dec", "F d"), file.take("b_dec", "d")
+    if config.get("scaling_factor") not in (None, 1, 1.0) or "scaling_factor" in file:
+        raise UserError(f"{where}: finetuned scaling factors are not read")
+    W_enc, b_enc, W_dec, activation = KINDS[architecture](file, config, where, W_enc, W_dec)
+    file.done()
+    metadata = config.get("metadata") or {}
+    place = hookpoint(_text(metadata.get("hf_hook_name")) or _text(metadata.get("hook_name")))
+    sources, models = one_source(sizes["d"], place, _text(metadata.get("model_name")))
+    widths = metadata.get("widths")  # written here: a crosscoder's sources side by side
+    if isinstance(widths, list) and all(type(n) is int for n in widths) and sum(widths) == sizes["d"] and min(widths) > 0:
+        sources, models = pair_of(widths, hookpoint((_text(metadata.get("hook_name")) or "").partition(",")[0])), {}
+    if norm == "none":
+        no_input_scale(given, folder)
+        scale = None
+    else:
+        scale = 1 / input_scale(given, sources, folder, "It is √d / mean‖x‖ (expected_average_only_in).")
+    skipped = metadata.get("exclude_special_tokens")
+    return Dictionary(
+        sources,
+        W_enc,
+        b_enc,
+        W_dec,
+        b_dec,
+        activation,
+        norm="raw activations" if scale is None else "x · √d / mean‖x‖",
+        scale=scale,
+        pre_bias=bool(config.get("apply_b_dec_to_input", False)),
+        bos=None if skipped is None else not skipped,
+        models=models,
+        notes={"architecture": architecture, "metadata": metadata},
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _current(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration from before version 6 in today's words."""
+    config = dict(config)
+    metadata = dict(config.get("metadata") or {}) if isinstance(config.get("metadata") or {}, dict) else {}
+    version = str(config.get("sae_lens_version") or metadata.get("sae_lens_version") or "0")
+    if version.split(".")[0].isdigit() and int(version.split(".")[0]) >= 6:
+        return config
+    for name in ("model_name", "hook_name", "hook_point", "prepend_bos", "context_size", "dataset_path"):
+        if name in config:
+            metadata.setdefault("hook_name" if name == "hook_point" else name, config[name])
+    config.setdefault("apply_b_dec_to_input", True)
+    config.setdefault("architecture", "standard")
+    if (config.get("activation_fn") or config.get("activation_fn_str")) == "topk":
+        config |= {"architecture": "topk", "k": (config.get("activation_fn_kwargs") or {}).get("k")}
+    normalised = config.get("normalize_activations", False)
+    config["normalize_activations"] = {True: "expected_average_only_in", False: "none"}.get(normalised, normalised)
+    return config | {"metadata": metadata}
+
+
+Parts = tuple[Tensor, Tensor, Tensor, Activation]
+
+
+def _standard(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
+    return W_enc, file.take("b_enc", "F"), W_dec, ReLU()
+
+
+def _topk(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
+    k, b_enc = setting(config, "k", int, where), file.take("b_enc", "F")
+    if k > len(b_enc):
+        raise UserError(f"{where}: k = {k}, but there are {len(b_enc)} latents")
+    if config.get("rescale_acts_by_decoder_norm"):  # then its f has the norms in it, too
+        norms = W_dec.norm(dim=-1)
+        W_enc, b_enc, W_dec = W_enc * norms[:, None], b_enc * norms, W_dec / norms.where(norms > 0, 1)[:, None]
+    return W_enc, b_enc, W_dec, TopK(k)
+
+
+def _jumprelu(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
+    # checkpoints of training, in older versions, hold its logarithm
+    threshold = file.take("log_threshold", "F").exp() if "log_threshold" in file else file.take("threshold", "F")
+    return W_enc, file.take("b_enc", "F"), W_dec, jumprelu(threshold)
+
+
+def _gated(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
+    gain, b_mag, b_gate = file.take("r_mag", "F").exp(), file.take("b_mag", "F"), file.take("b_gate", "F")
+    return W_enc * gain[:, None], b_mag, W_dec, jumprelu(b_mag - gain * b_gate)
+
+
+KINDS = {"standard": _standard, "topk": _topk, "jumprelu": _jumprelu, "gated": _gated}
+
+
+def write(crosscoder: Crosscoder, folder: Path) -> None:
+    """A crosscoder as an SAE on its sources' activations side by side, [x_base; x_chat].
+
+    TopK selects by pre · n here and by the pre-activation there, so n goes into the weights: its f is n times ours.
+    """
+    activation, n = crosscoder.activation, torch.ones(crosscoder.n_latents)
+    config: dict[str, Any] = {"d_in": crosscoder.sources.d_total, "d_sae": crosscoder.n_latents, "dtype": "float32"}
+    config |= {"device": "cpu", "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none"}
+    tensors: dict[str, Tensor] = {}
+    if isinstance(activation, JumpReLU):
+        config["architecture"], tensors["threshold"] = "jumprelu", activation.threshold.clamp(min=0)
+    elif type(activation) is TopK:
+        config |= {"architecture": "topk", "k": activation.k, "rescale_acts_by_decoder_norm": False}
+        n = crosscoder.selection_scale.cpu()
+    elif isinstance(activation, ReLU):
+        config["architecture"] = "standard"
+    else:
+        raise UserError(f"SAELens has no activation like {activation.spec()['name']}")
+    tensors |= {"W_enc": (crosscoder.W_enc.cpu() * n[:, None]).T, "b_enc": crosscoder.b_enc.cpu() * n}
+    tensors |= {"W_dec": crosscoder.W_dec.cpu() / n.where(n > 0, 1)[:, None], "b_dec": crosscoder.b_dec.cpu()}
+    sources = [f"{source.lm} {source.hookpoint}".strip() for source in crosscoder.sources]
+    lms = (crosscoder.provenance.get("pair") or {}).get("lms", {})
+    config["metadata"] = {
+        "sae_lens_version": VERSION,
+        "model_name": ", ".join(str(lms.get(s.lm, {}).get("weights", s.lm)) for s in crosscoder.sources),
+        "hook_name": ", ".join(source.hookpoint for source in crosscoder.sources),
+        "prepend_bos": True,
+        "sources": sources,
+        "widths": list(crosscoder.sources.widths),
+    }
+    save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+LAYOUT = Layout("saelens", (CONFIG, WEIGHTS), read, write=write)
