@@ -15,8 +15,8 @@ from crosscoder.data import Store
 from crosscoder.errors import NotApplicable, UserError, one_line
 from crosscoder.evals import Result, Subject
 from crosscoder.evals.seeds import across
+from crosscoder.formats import load
 from crosscoder.lm import Pair
-from crosscoder.model import Crosscoder
 from crosscoder.report.page import write_report
 from crosscoder.report.tables import console, show_result
 from crosscoder.runs import Run
@@ -43,13 +43,15 @@ def main(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig, name: str) -> list[Result]:
     """Every eval that is asked for on one crosscoder."""
-    crosscoder, run = Crosscoder.from_pretrained(name), run_of(name)
+    crosscoder, run = load(name), run_of(name)
     made_with = crosscoder.provenance
     if not (store := cfg.store or made_with.get("heldout")):
         raise UserError(f"{name} names no held-out store; give one with store=FOLDER")
     heldout = Store(store)
     heldout.require(crosscoder.sources)
-    pair = Pair(**made_with["pair"], device=cfg.device) if made_with.get("pair") else None
+    # what was read for the store; what a crosscoder from elsewhere names may not be on this machine
+    spec = heldout.meta.get("pair") or made_with.get("pair")
+    pair = Pair(**spec, device=cfg.device) if spec else None
 
     def recipe() -> Recipe:
         settings = [f"n_latents={crosscoder.n_latents}", *settings_of(made_with), *cfg.recipe]
@@ -73,7 +75,7 @@ def evaluate(cfg: DictConfig, name: str) -> list[Result]:
 
 def run_of(name: str) -> Run:
     """Where results go: into the crosscoder's own run folder, or for one from the hub under outputs/."""
-    return Run(name) if Path(name).is_dir() else Run(Path("outputs") / name)
+    return Run(name) if Path(name).is_dir() else Run(Path("outputs") / name.removeprefix("hf://").strip("/"))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def main(cfg: DictConfig) -> None:
     # activations → crosscoder
     recipe = instantiate(cfg.recipe, _convert_="all")
     crosscoder, figures = recipe(splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger))
-    crosscoder.provenance = splits.provenance() | {"settings": given()}
+    crosscoder.provenance |= splits.provenance() | {"settings": given()}
     crosscoder.save_pretrained(run.crosscoder)
 
     # held-out documents → results

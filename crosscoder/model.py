@@ -10,7 +10,7 @@ eats raw ones.
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from crosscoder import activations, kernels
 from crosscoder.activations import Activation
+from crosscoder.card import model_card
 from crosscoder.errors import UserError
 from crosscoder.hub import snapshot
 from crosscoder.init import TransposedDecoder
@@ -84,6 +85,7 @@ class Crosscoder(nn.Module):
         # rows that are one latent which codes differently per source carry one number; None: every row is a latent of its own
         self.register_buffer("groups", None)
         self.provenance: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}  # of the run it was loaded from
 
     # --- the computation ---
 
@@ -253,6 +255,20 @@ class Crosscoder(nn.Module):
         folded.groups = None if groups is None else groups.clone()
         return folded.eval()
 
+    @torch.no_grad()
+    def but(self, sources: Sources | None = None, activation: Activation | None = None) -> "Crosscoder":
+        """A folded crosscoder's weights (shared, not copied) with other names for its sources, or another activation."""
+        weights = self.W_enc, self.b_enc, self.W_dec, self.b_dec
+        new = Crosscoder.of(
+            sources or self.sources,
+            weights,
+            activation or self.activation,
+            selection_scale=self.frozen_scale,
+            groups=self.groups,
+        )
+        new.mean, new.scale, new.provenance = self.mean, self.scale, dict(self.provenance)
+        return new
+
     # --- on disk ---
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -300,14 +316,25 @@ class Crosscoder(nn.Module):
         except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder} is not a saved crosscoder: {str(error).splitlines()[0]}") from error
         crosscoder.provenance = config["provenance"]
+        if (metrics := folder.parent / "metrics.json").exists():
+            crosscoder.metrics = json.loads(metrics.read_text(encoding="utf-8"))
         return crosscoder.eval()
 
-    def push_to_hub(self, repo: str, private: bool = True) -> str:
-        """Upload to the hub; returns the address. Needs a login (`hf auth login`)."""
+    def push_to_hub(self, repo: str, private: bool = True, metrics: Mapping[str, Any] | None = None) -> str:
+        """Upload it with a model card (README.md) to the hub; returns the address. Needs a login (`hf auth login`).
+
+        Args:
+            repo: `owner/name`; made if it is not there.
+            private: whether a new one is.
+            metrics: figures for the card; None: `metrics.json` of the run folder it was loaded from, if it was.
+        """
         from huggingface_hub import HfApi
 
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.save_pretrained(Path(scratch) / "crosscoder")
+            shown = self.metrics if metrics is None else metrics
+            card = model_card(json.loads((folder / "config.json").read_text()), shown, repo)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             HfApi().create_repo(repo, private=private, exist_ok=True)
             return str(HfApi().upload_folder(repo_id=repo, folder_path=folder))
 

@@ -71,11 +71,15 @@ class Store:
 
     def require(self, sources: Sources) -> None:
         """Refuse a crosscoder whose sources this store does not hold."""
-        held = {source.name: source.width for source in self.sources}
-        if any(held.get(source.name) != source.width for source in sources):
+        held = {source.name: source for source in self.sources}
+        if any(source.name not in held or held[source.name].width != source.width for source in sources):
             raise UserError(
                 f"store has sources {self.sources.describe()}, but the crosscoder expects {sources.describe()}"
             )
+        for source in sources:  # a store or a crosscoder from elsewhere may not say where it was read
+            there = held[source.name].hookpoint
+            if there and source.hookpoint and there != source.hookpoint:
+                raise UserError(f"store has {source.name} at {there}, but the crosscoder expects it at {source.hookpoint}")
 
     def tokens(self, shard: int) -> Tokens:
         """The tokens of one shard."""

@@ -48,6 +48,12 @@ def token_set(store: Store) -> TokenSet:
     return TokenSet(Tokens.cat([store.tokens(shard) for shard in store]), store.seq_len)
 
 
+def head(store: Store, n_tokens: int) -> TokenSet:
+    """The first sequences of a store."""
+    tokens = token_set(store)
+    return TokenSet(tokens.sequences(0, max(1, n_tokens // tokens.seq_len)), tokens.seq_len)
+
+
 def pack(
     tokenizer: Tokenizer,
     corpora: Sequence[Corpus],

@@ -47,7 +47,7 @@ def trained_beside(
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     crosscoder, _ = recipe(train, validation, sources or train.sources, folder)
-    crosscoder.provenance = {"beside": str(subject.folder), "name": name, "seconds": time.perf_counter() - start}
+    crosscoder.provenance |= {"beside": str(subject.folder), "name": name, "seconds": time.perf_counter() - start}
     crosscoder.save_pretrained(folder / "crosscoder")
     for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint.unlink()  # three times the size of what it was for

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from crosscoder.data import Harvest, Store
-from crosscoder.data.tokens import TokenSet, token_set
+from crosscoder.data.tokens import head
 from crosscoder.diff.analysis import Analysis
 from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
@@ -83,12 +83,6 @@ class LayersEval:
     def _spread(self, pair: Pair, lm: str) -> list[int]:
         depth = len(pair.lms[lm].skeleton().get_decoder().layers)  # type: ignore[arg-type]
         return sorted({round((i + 1) * depth / (self.n_layers + 1)) for i in range(min(self.n_layers, depth))})
-
-
-def head(store: Store, n_tokens: int) -> TokenSet:
-    """The first sequences of a store."""
-    tokens = token_set(store)
-    return TokenSet(tokens.sequences(0, max(1, n_tokens // tokens.seq_len)), tokens.seq_len)
 
 
 def relative_difference(store: Store, contrast: tuple[str, str]) -> float:

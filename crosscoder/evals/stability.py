@@ -8,11 +8,9 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy.optimize import linear_sum_assignment
-from torch.nn.functional import normalize
 
 from crosscoder.diff.analysis import Analysis
+from crosscoder.diff.match import one_to_one
 from crosscoder.errors import UserError
 from crosscoder.evals.base import Result, Subject
 from crosscoder.evals.beside import trained_beside
@@ -66,12 +64,6 @@ class StabilityEval:
         return Result("stability", scalars, {"classes": rows}, table.meta | {"seconds": time.perf_counter() - start})
 
 
-@torch.no_grad()
 def matched(one: Crosscoder, other: Crosscoder) -> np.ndarray:
     """For each latent of one crosscoder the cosine with its partner in the other, [n_latents]; 0 for those left without."""
-    decoders = [normalize(crosscoder.W_dec / crosscoder.scale, dim=-1) for crosscoder in (one, other)]
-    cosine = (decoders[0] @ decoders[1].T).cpu().numpy()
-    rows, columns = linear_sum_assignment(cosine, maximize=True)
-    found = np.zeros(len(cosine))
-    found[rows] = cosine[rows, columns]
-    return found
+    return one_to_one(*(crosscoder.W_dec / crosscoder.scale for crosscoder in (one, other)))[0]

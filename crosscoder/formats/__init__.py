@@ -7,6 +7,7 @@ the files in it; where two layouts fit, nothing is guessed.
 import importlib
 import pkgutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def layouts() -> dict[str, Layout]:
     return {module.LAYOUT.name: module.LAYOUT for module in modules if hasattr(module, "LAYOUT")}
 
 
-def load(spec: str | Path, folder: str = "", *, layout: str | None = None, input_scale: InputScale = None) -> Crosscoder:
+def load(
+    spec: str | Path, folder: str = "", *, layout: str | None = None, input_scale: InputScale = None
+) -> Crosscoder:
     """A crosscoder (or SAE: one source) that eats raw activations, from whatever layout it was saved in. In eval mode.
 
     Args:
@@ -49,13 +52,21 @@ def load(spec: str | Path, folder: str = "", *, layout: str | None = None, input
     patterns = {name for one in layouts().values() for name in (*one.files, *one.optional)} | set(own.FILES)
     place = locate(asked, sorted(patterns))
     for path in (place.path, place.path / "crosscoder"):
-        if layout is None and path.is_dir() and own.matches(Folder(path)):
-            return Crosscoder.from_pretrained(path)
+        if layout is None and path.is_dir() and own.matches(files := replace(place, path=path)):
+            crosscoder = Crosscoder.from_pretrained(path)
+            crosscoder.provenance |= own.provenance(files)
+            return crosscoder
     found = layouts()[layout] if layout else detect(place)
     if layout and not found.matches(place):
-        raise UserError(f"{place.path} is not of the layout '{layout}', which has {', '.join(found.files) or found.optional}")
-    dictionary = found.read(place, input_scale)
-    crosscoder = dictionary.crosscoder()
+        raise UserError(
+            f"{place.path} is not of the layout '{layout}', which has {', '.join(found.files) or found.optional}"
+        )
+    try:
+        dictionary = found.read(place, input_scale)
+        crosscoder = dictionary.crosscoder()
+    except UserError as error:  # what files say may have line breaks
+        said = " ".join(str(error).splitlines())
+        raise UserError(said if str(place.path) in said else f"{place.path}: {said}") from error
     crosscoder.provenance = dictionary.provenance(place, found.name)
     return crosscoder
 
@@ -65,7 +76,9 @@ def detect(folder: Folder) -> Layout:
     fitting = [one for one in layouts().values() if one.matches(folder)]
     if len(fitting) == 1:
         return fitting[0]
-    there = ", ".join([*folder.names()[:8], *sorted(f"{sub.name}/" for sub in folder.path.iterdir() if sub.is_dir())[:8]])
+    there = ", ".join(
+        [*folder.names()[:8], *sorted(f"{sub.name}/" for sub in folder.path.iterdir() if sub.is_dir())[:8]]
+    )
     if fitting:
         names = ", ".join(one.name for one in fitting)
         raise UserError(f"{folder.path} fits the layouts {names}: say which with layout=")

@@ -4,9 +4,10 @@ A layout is one file of this package with a `LAYOUT`; nothing else names it. Its
 file to a `Dictionary`, whose rows are latents and whose weights read (raw − mean) / scale.
 """
 
-import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import Tensor
 from crosscoder.activations import Activation
 from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.errors import UserError
-from crosscoder.formats.folder import Folder
+from crosscoder.formats.folder import Folder, shown
 from crosscoder.model import Crosscoder
 from crosscoder.sources import Source, Sources
 from crosscoder.types import Decoder, PerLatent
 
 InputScale = float | Mapping[str, float] | None
+LARGEST = 1e15  # number in any weight; beyond it a file is damaged, and products would overflow
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Dictionary:
         norm: what the file says of the activations' scale, in words.
         bos: whether BOS was among the tokens it was trained on; None: not known.
         mean, scale: [d_total], of the activations that the weights read; None: raw ones.
+        epsilon: reconstructions are divided by 1 / scale + epsilon.
         pre_bias: whether b_dec is subtracted before encoding.
         selection_scale: [n_latents], by which the selection was weighed in training.
         groups: [n_latents], rows that are one latent which codes differently per source.
@@ -52,6 +55,7 @@ class Dictionary:
     bos: bool | None = None
     mean: Tensor | None = None
     scale: Tensor | None = None
+    epsilon: float = 0.0
     pre_bias: bool = False
     selection_scale: PerLatent | None = None
     groups: Tensor | None = None
@@ -63,16 +67,24 @@ class Dictionary:
         b_enc = self.b_enc
         if self.pre_bias:
             b_enc = b_enc - (self.W_enc.double() @ self.b_dec.double()).float()
-        units = None
+        units, W_dec, b_dec = None, self.W_dec, self.b_dec
         if self.mean is not None or self.scale is not None:
             mean = torch.zeros_like(self.b_dec) if self.mean is None else self.mean
             units = mean, torch.ones_like(self.b_dec) if self.scale is None else self.scale
-        weights = self.W_enc, b_enc, self.W_dec, self.b_dec
-        return Crosscoder.of(self.sources, weights, self.activation, units, self.selection_scale, self.groups)
+            if self.epsilon:
+                W_dec, b_dec = (weight / (1 + self.epsilon * units[1]) for weight in (W_dec, b_dec))
+        weights = self.W_enc, b_enc, W_dec, b_dec
+        made = Crosscoder.of(self.sources, weights, self.activation, units, self.selection_scale, self.groups)
+        for name, weight in (*made.named_parameters(), ("selection_scale", made.frozen_scale)):
+            low, high = weight.detach().aminmax()
+            if not (-LARGEST < low and high < LARGEST) or (name == "selection_scale" and low < 0):  # NaN is neither
+                raise UserError(f"for raw activations, its {name} is between {low:.3g} and {high:.3g}: no dictionary's")
+        return made
 
     def provenance(self, folder: Folder, layout: str) -> dict[str, Any]:
         """Where it came from and what is known of its making, as plain JSON."""
-        layers = [int(s.hookpoint.rpartition(".")[2]) for s in self.sources if s.hookpoint.rpartition(".")[2].isdigit()]
+        ends = [source.hookpoint.rpartition(".")[2] for source in self.sources]
+        layers = [int(end) for end in ends if re.fullmatch("[0-9]{1,9}", end)]
         pair = {
             "lms": {name: {"weights": weights} for name, weights in self.models.items()},
             "layer": layers[0] if layers else 0,
@@ -158,8 +170,8 @@ def input_scale(given: InputScale, sources: Sources, folder: Folder, why: str) -
     factors = given if isinstance(given, Mapping) else dict.fromkeys(sources.names, given)
     if set(factors) != set(sources.names):
         raise UserError(f"input_scale is of {', '.join(sources.names)}, not of {', '.join(map(str, factors))}")
-    if bad := {name: c for name, c in factors.items() if not (math.isfinite(c) and c > 0)}:
-        raise UserError(f"input_scale is a positive factor for each source, not {bad}")
+    if bad := {name: c for name, c in factors.items() if not (isinstance(c, Real) and 1e-30 < c < 1e30)}:
+        raise UserError(f"input_scale is a positive factor for each source, not {shown(bad)}")
     return torch.cat([torch.full((source.width,), float(factors[source.name])) for source in sources])
 
 

@@ -33,6 +33,7 @@ from crosscoder.model import Crosscoder
 from crosscoder.sources import Sources
 
 SUM, ROOT, MIXED, NONE, DECOUPLED = 1, 2, 3, 4, 5
+EPSILON = 1e-8  # that is added to s where reconstructions are divided by it
 NAMES = {"CROSSCODER": SUM, "SAE": ROOT, "MIXED": MIXED, "NONE": NONE, "DECOUPLED": DECOUPLED}
 WEIGHTS = ("model.safetensors", "cc_weights.pt", "model_final.pt")
 
@@ -63,16 +64,17 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     if settings.get("encoder_layers") is not None:
         raise UserError(f"{folder.path}: an encoder that reads some of the models only (encoder_layers) is not read")
 
-    mean, scale = normaliser(file, M, d)
+    mean, scale = normaliser(file, "M d", M, d)
     code = int(file.take("code_normalization_id", "", missing=_named(settings)))
     norms = W_dec.norm(dim=-1)
     n = _scores(norms, code, settings, folder)
-    file.drop(["k", "target_rms"])
+    kind = trainer.get("dict_class") or settings.get("dict_class")
     threshold = torch.tensor(0.0)
     if "threshold" in file:
         threshold = file.take("threshold", "M" if code == DECOUPLED else "").clamp(min=0)
-    elif trainer.get("dict_class") == "BatchTopKCrossCoder":
+    elif kind == "BatchTopKCrossCoder" or "k" in file:
         raise UserError(f"{folder.path} says it is a BatchTopKCrossCoder, but {name} holds no threshold")
+    file.drop(["k", "target_rms"])
     file.done()
 
     rows, columns = W_enc.permute(2, 0, 1).flatten(1), W_dec.transpose(0, 1)
@@ -86,7 +88,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         plain = jumprelu(threshold / n)
     lms = _models(trainer)
     sources = _sources(M, d, f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else "")
-    notes = {"dict_class": trainer.get("dict_class"), "code_normalization": code} | ({"lms": lms} if lms else {})
+    notes = {"dict_class": kind, "code_normalization": code} | ({"lms": lms} if lms else {})
     return Dictionary(
         sources,
         rows.contiguous(),
@@ -99,6 +101,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         bos=True if any("gemma-2" in lm for lm in lms) else None,
         mean=mean,
         scale=scale,
+        epsilon=EPSILON,
         selection_scale=n,
         groups=groups,
         models=dict(zip(("base", "chat"), lms, strict=True)) if len(lms) == M == 2 else {},
@@ -110,12 +113,12 @@ def _sources(M: int, d: int, hookpoint: str) -> Sources:
     return pair_of([d] * M, hookpoint)
 
 
-def normaliser(file: Tensors, M: int, d: int) -> tuple[Tensor | None, Tensor | None]:
-    """Mean and scale, [M · d] each, or None twice."""
+def normaliser(file: Tensors, axes: str, M: int, d: int) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and scale, [M · d] each, or None twice; `axes` are those of the mean in the file."""
     if "activation_mean" not in file:
         return None, None
-    mean = file.take("activation_mean", "M d", finite=False)
-    std = file.take("activation_std", "M d", missing=float("nan"), finite=False)
+    mean = file.take("activation_mean", axes, finite=False)
+    std = file.take("activation_std", axes, missing=float("nan"), finite=False)
     given = file.left.get("activation_global_scale")
     if given is None or mean.isnan().any() or std.isnan().any():
         file.drop(["activation_global_scale"])
@@ -203,7 +206,8 @@ def _one_threshold(crosscoder: Crosscoder, n: Tensor) -> Tensor:
     if not isinstance(crosscoder.activation, JumpReLU | BatchTopK):
         name = crosscoder.activation.spec()["name"]
         raise UserError(f"dictionary_learning's crosscoders select by one threshold or not at all, not by {name}")
-    theta = crosscoder.activation.threshold.cpu().clamp(min=0) * n
+    threshold = crosscoder.activation.threshold.cpu().clamp(min=0)
+    theta = (threshold * n)[(n > 0) | threshold.isfinite()]  # a latent that writes nothing has θ / 0
     if not torch.allclose(theta, theta.median().expand_as(theta), rtol=1e-3, atol=1e-8):
         raise UserError("dictionary_learning holds one threshold for all latents; this crosscoder has one of each its own")
     return theta.median()

@@ -9,7 +9,8 @@
     BatchTopKSAE          the same                                                                 f = r · [r > θ], x̃
     MatryoshkaBatchTopKSAE, JumpReluAutoEncoder   W_enc [d, F], b_enc, W_dec [F, d], b_dec, and threshold [] or [F]; x̃ and x
 
-The normaliser of newer files ((x − mean) · s) is as in dictionary_learning.py. Scaling in training is undone before saving.
+The normaliser of newer files ((x − mean) · s) is as in dictionary_learning.py, but of one model: activation_mean and
+activation_std [d], activation_global_scale []. Scaling in training is undone before saving.
 """
 
 import torch
@@ -19,7 +20,7 @@ from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
 from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, one_source
-from crosscoder.formats.dictionary_learning import normaliser
+from crosscoder.formats.dictionary_learning import EPSILON, normaliser
 from crosscoder.formats.folder import Folder, one_of
 
 PRE_BIAS = {"AutoEncoder": "bias", "AutoEncoderNew": "", "GatedAutoEncoder": "decoder_bias", "AutoEncoderTopK": "b_dec"}
@@ -65,7 +66,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         activation = jumprelu(file.take("threshold", "F"))
     elif kind != "AutoEncoderNew":
         activation = jumprelu(file.take("threshold", "").clamp(min=0).expand(len(b_enc)))
-    mean, scale = normaliser(file, 1, W_enc.shape[1])
+    mean, scale = normaliser(file, "d", 1, W_enc.shape[1])
     file.drop(["k", "threshold", "target_rms", "group_sizes"])
     file.done()
     place = f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else ""
@@ -81,6 +82,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         norm="raw activations" if scale is None else "(x − mean) · s",
         mean=mean,
         scale=scale,
+        epsilon=EPSILON,
         pre_bias=bool(PRE_BIAS[kind]),
         selection_scale=torch.ones_like(b_enc),
         models=models,

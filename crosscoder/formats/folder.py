@@ -5,6 +5,7 @@ Everything that can be wrong with a file becomes a `UserError` here that names t
 
 import json
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -45,7 +46,7 @@ class Folder:
     def names(self, pattern: str = "*") -> list[str]:
         """Its files of this name, sorted as a person counts."""
         found = [file.name for file in self.path.iterdir() if file.is_file() and fnmatchcase(file.name, pattern)]
-        return sorted(found, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+        return sorted(found, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)])
 
     def match(self, pattern: str) -> re.Match | None:
         """Where the origin says something, e.g. `layer_(\\d+)`; the innermost folder that does."""
@@ -99,7 +100,7 @@ def _shapes(path: Path) -> dict[str, list[int]]:
 
 
 def _npz(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # it leaves a bad file open itself
         return {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
 
 
@@ -107,8 +108,10 @@ def _torch(path: Path) -> dict[str, Tensor]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
         raise ValueError("it holds more than tensors by name")
+    if odd := [name for name, x in content.items() if x.is_meta or x.is_quantized or x.is_nested]:
+        raise ValueError(f"{odd[0]!r} holds no plain numbers")
     # torch.compile puts a prefix in front of every name
-    return {str(name).removeprefix("_orig_mod."): tensor.contiguous() for name, tensor in content.items()}
+    return {str(name).removeprefix("_orig_mod."): tensor.detach().contiguous() for name, tensor in content.items()}
 
 
 class Tensors:
@@ -168,7 +171,7 @@ class Tensors:
 
 def _listed(names: Iterable[str]) -> str:
     names = sorted(names)
-    return ", ".join(f"'{name}'" for name in names[:12]) + (", …" if len(names) > 12 else "") if names else "nothing"
+    return ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "") if names else "nothing"
 
 
 def setting(config: Mapping[str, Any], name: str, kinds: type | tuple[type, ...], file: str, default: Any = ...) -> Any:
@@ -182,12 +185,23 @@ def setting(config: Mapping[str, Any], name: str, kinds: type | tuple[type, ...]
         raise UserError(f"{file} lacks '{name}'")
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if value is not default and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-        raise UserError(f"{file}: '{name}' is {value!r}, not {' or '.join(kind.__name__ for kind in kinds)}")
+        raise UserError(f"{file}: '{name}' is {shown(value)}, not {' or '.join(kind.__name__ for kind in kinds)}")
+    if isinstance(value, int | float) and not abs(value) < 2**53:
+        raise UserError(f"{file}: '{name}' is no number to reckon with")
     return value
 
 
 def one_of(value: Any, known: Sequence[str], what: str) -> Any:
     """A word that must be one of these."""
     if value not in known:
-        raise UserError(f"{what} is {value!r}; readable are {', '.join(known)}")
+        raise UserError(f"{what} is {shown(value)}; readable are {', '.join(known)}")
     return value
+
+
+def shown(value: Any) -> str:
+    """A value as it is written in a file, cut short where it is long, deep or grows as it is written out."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100

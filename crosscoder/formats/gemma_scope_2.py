@@ -14,10 +14,11 @@ from typing import Any
 from crosscoder.errors import UserError
 from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, one_source
 from crosscoder.formats.catalogue import gemma_scope, model_of, width_of
-from crosscoder.formats.folder import Folder, setting
+from crosscoder.formats.folder import Folder, one_of, setting
 from crosscoder.formats.hookpoints import hookpoint
 
 SITES = {"resid_post": "resid_post", "mlp_out": "mlp_out", "attn_out": "attn_z"}
+KINDS = ("sae", "transcoder", "clt", "crosscoder")
 TRANSCODES = "maps one site to another, which a crosscoder's sources cannot say: not read"
 
 
@@ -47,8 +48,8 @@ def config_of(folder: Folder) -> dict[str, Any]:
     config = folder.json("config.json") if folder.has("config.json") else {}
     for name, kind in {"hf_hook_point_in": str, "hf_hook_point_out": str, "model_name": str, "width": int}.items():
         setting(config, name, kind, f"{folder.path}/config.json", None)
-    if (architecture := config.get("architecture", "jump_relu")) != "jump_relu":
-        raise UserError(f"{folder.path}/config.json: architecture {architecture!r} is not Gemma Scope's jump_relu")
+    one_of(config.get("architecture", "jump_relu"), ("jump_relu",), f"{folder.path}/config.json: architecture")
+    one_of(config.get("type", "sae"), KINDS, f"{folder.path}/config.json: type")
     return config
 
 

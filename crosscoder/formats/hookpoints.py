@@ -27,7 +27,7 @@ RULES = (
 def hookpoint(text: str | None) -> str:
     """`blocks.13.hook_resid_post` → `resid_post.13`; a place that has no name here stays as it is written."""
     for pattern, site, shift in RULES:
-        if (found := re.fullmatch(pattern, text or "")) and int(found[1]) + shift >= 0:
+        if (found := re.fullmatch(pattern, text or "", re.ASCII)) and len(found[1]) < 5 and int(found[1]) + shift >= 0:
             return f"{site}.{int(found[1]) + shift}"
     return text or ""
 

@@ -12,6 +12,7 @@ A gated latent is a JumpReLU: with W_enc · exp(r_mag), b_mag and θ = b_mag −
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ PER_TOKEN = ("constant_norm_rescale", "layer_norm", "covariance_whitening")
 
 def read(folder: Folder, given: InputScale) -> Dictionary:
     """The SAE of one site."""
-    where, config = f"{folder.path}/{CONFIG}", _current(folder.json(CONFIG))
+    where, config = f"{folder.path}/{CONFIG}", folder.json(CONFIG)
+    setting(config, "metadata", dict, where, None)
+    config = _current(config)
     architecture = one_of(
         setting(config, "architecture", str, where), ("standard", "topk", "jumprelu", "gated"), f"{where}: architecture"
     )
@@ -86,9 +89,9 @@ def _text(value: Any) -> str | None:
 def _current(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration from before version 6 in today's words."""
     config = dict(config)
-    metadata = dict(config.get("metadata") or {}) if isinstance(config.get("metadata") or {}, dict) else {}
+    metadata = dict(config.get("metadata") or {})
     version = str(config.get("sae_lens_version") or metadata.get("sae_lens_version") or "0")
-    if version.split(".")[0].isdigit() and int(version.split(".")[0]) >= 6:
+    if re.fullmatch("[0-9]{1,9}", major := version.split(".")[0]) and int(major) >= 6:
         return config
     for name in ("model_name", "hook_name", "hook_point", "prepend_bos", "context_size", "dataset_path"):
         if name in config:
@@ -96,9 +99,11 @@ def _current(config: dict[str, Any]) -> dict[str, Any]:
     config.setdefault("apply_b_dec_to_input", True)
     config.setdefault("architecture", "standard")
     if (config.get("activation_fn") or config.get("activation_fn_str")) == "topk":
-        config |= {"architecture": "topk", "k": (config.get("activation_fn_kwargs") or {}).get("k")}
+        kwargs = config.get("activation_fn_kwargs")
+        config |= {"architecture": "topk", "k": kwargs.get("k") if isinstance(kwargs, dict) else None}
     normalised = config.get("normalize_activations", False)
-    config["normalize_activations"] = {True: "expected_average_only_in", False: "none"}.get(normalised, normalised)
+    if isinstance(normalised, bool):
+        config["normalize_activations"] = "expected_average_only_in" if normalised else "none"
     return config | {"metadata": metadata}
 
 
@@ -111,7 +116,7 @@ def _standard(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Ten
 
 def _topk(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
     k, b_enc = setting(config, "k", int, where), file.take("b_enc", "F")
-    if k > len(b_enc):
+    if not 0 < k <= len(b_enc):
         raise UserError(f"{where}: k = {k}, but there are {len(b_enc)} latents")
     if config.get("rescale_acts_by_decoder_norm"):  # then its f has the norms in it, too
         norms = W_dec.norm(dim=-1)
@@ -121,7 +126,11 @@ def _topk(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor)
 
 def _jumprelu(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
     # checkpoints of training, in older versions, hold its logarithm
-    threshold = file.take("log_threshold", "F").exp() if "log_threshold" in file else file.take("threshold", "F")
+    name = "log_threshold" if "log_threshold" in file else "threshold"
+    threshold = file.take(name, "F", finite=False)  # infinity: never active
+    if threshold.isnan().any():
+        raise UserError(f"{file.file}: '{name}' holds NaN")
+    threshold = threshold.exp() if name == "log_threshold" else threshold
     return W_enc, file.take("b_enc", "F"), W_dec, jumprelu(threshold)
 
 

@@ -23,11 +23,16 @@ def locate(spec: str, files: Sequence[str]) -> Folder:
     Raises:
         UserError: there is no such place, or the name leads out of its repository.
     """
-    local = Path(spec).expanduser()
-    if not spec.startswith("hf://") and local.is_dir():
-        return Folder(local, str(local.absolute()), *_cached(local))
-    if not spec.startswith("hf://") and (spec.startswith((".", "/", "~")) or local.exists()):
-        raise UserError(f"no dictionary at {spec}: it is no folder")
+    if not spec.startswith("hf://"):
+        try:
+            local = Path(spec).expanduser()
+            if local.is_dir():
+                return Folder(local, str(local.absolute()), *_cached(local))
+            there = local.exists()
+        except (OSError, RuntimeError) as error:  # a name that is too long, or of a person who is not there
+            raise UserError(f"no dictionary at {spec[:200]}: {getattr(error, 'strerror', None) or error}") from error
+        if there or spec.startswith((".", "/", "~")):
+            raise UserError(f"no dictionary at {spec}: it is no folder")
     repo, revision, folder = parse(spec)
     prefix = f"{folder}/" if folder else ""
     root = snapshot(repo, [f"{prefix}{name}" for name in files], revision)
@@ -44,10 +49,10 @@ def parse(spec: str) -> tuple[str, str | None, str]:
     if found := REVISION.fullmatch(name):
         name, revision = found[1] + (found[3] or ""), found[2]
     steps = {".", ".."} & {*name.split("/"), revision}
-    found = None if steps else HUB.fullmatch(resolve(name))
+    found = None if steps or not name.isprintable() else HUB.fullmatch(resolve(name))
     if not found:
         raise UserError(
-            f"no dictionary at '{spec}': no such folder, no known short name, and not hf://owner/name[@revision]/folder"
+            f"no dictionary at {spec[:200]!r}: no such folder, no known short name, and not hf://owner/name[@revision]/folder"
         )
     return found[1], revision, found[2] or ""
 

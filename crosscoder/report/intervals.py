@@ -11,6 +11,7 @@ from crosscoder.report.shapes import between, finite
 from crosscoder.report.tables import figure
 
 APART, APART_SIDEWAYS = 0.16, 0.3  # between series of one name, where names are 1 apart
+SPAN = 0.8  # of all series of a name together, at most
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 
 
@@ -82,9 +83,9 @@ def points(series: Iterable[Series], names: Sequence[str], sideways: bool = Fals
     """
     series = [one for one in series if one.points]
     along, value = ("y", "x") if sideways else ("x", "y")
-    traces = []
+    traces, apart = [], min(APART_SIDEWAYS if sideways else APART, SPAN / max(1, len(series)))
     for number, one in enumerate(series):
-        shift = (APART_SIDEWAYS if sideways else APART) * (number - (len(series) - 1) / 2)
+        shift = apart * (number - (len(series) - 1) / 2)
         colour = f"var(--{one.colour})"
         places = {along: [p.at + shift for p in one.points], value: [p.value for p in one.points]}
         trace = go.Scatter(**places, text=[p.said for p in one.points], name=one.name, mode="markers", hoverinfo="text")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from crosscoder.evals import Result
 from crosscoder.report.ablation import ablation
 from crosscoder.report.behaviour import behaviour
+from crosscoder.report.compare import compare
 from crosscoder.report.patching import patching
 from crosscoder.report.section import Section
 from crosscoder.report.steering import steering
@@ -14,6 +15,7 @@ SECTIONS: dict[str, Callable[[Result, Sequence[str]], Section]] = {
     "ablation": ablation,
     "steering": steering,
     "patching": patching,
+    "compare": compare,
 }
 
 

@@ -94,7 +94,9 @@ class Recipe:
         mixings = (Mixing(store, sources, self.exclude) for store in (train, validation))
         batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))
         figures = fit(module, batches, self.trainer, logger, folder / "checkpoints")
-        return crosscoder.fold(), {"n_latents": self.n_latents, "n_tokens": len(batches.epochs.mixing), **figures}
+        folded = crosscoder.fold()
+        folded.provenance = {"activation": self.activation.spec()}  # of training; folding makes a JumpReLU of BatchTopK
+        return folded, {"n_latents": self.n_latents, "n_tokens": len(batches.epochs.mixing), **figures}
 
     def key(self) -> str:
         """Text that differs between recipes that differ."""
