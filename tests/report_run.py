@@ -213,7 +213,7 @@ def spread(value: float, by: float = 0.1, names: tuple[str, str, str] = ("value"
 
 def interventions(table: LatentTable, n: int = 5) -> list[Result]:
     """What the evals leave that ask models questions, on `n` questions."""
-    return [behaviour(n), ablation(table, n), steering(n), patching(n)]
+    return [behaviour(n), ablation(table, n), steering(n), patching(n), comparison(table)]
 
 
 def behaviour(n: int) -> Result:
@@ -348,3 +348,26 @@ def patching(n: int) -> Result:
     scalars = {f"kl/{name}": kl[name] for name in ("none", "all", "error", "template")}
     meta = {"n_tokens": 730, "n_answers": n, "live": 60, "seed": 0, "seconds": 33.0}
     return Result("patching", scalars, {"patches": rows}, meta)
+
+
+def comparison(table: LatentTable) -> Result:
+    """A reference that reads the base alone, and has no latent for what is new."""
+    dictionaries = ("crosscoder", "reference", "reference on each", "reference on each, sparser")
+    figures = {
+        "latents": (64, 64, 64, 64),
+        "l0": (32.0, 31.9, 75.2, 32.0),
+        "fve/base": (0.965, 0.967, 0.967, 0.954),
+        "fve/chat": (0.963, "", 0.944, 0.921),
+        "fve/difference": (0.881, "", 0.722, 0.659),
+        "delta_ce/base": (0.09, 0.13, 0.13, 0.29),
+    }
+    rows = [{"": key} | dict(zip(dictionaries, values, strict=True)) for key, values in figures.items()]
+    classes = {"all": 0.6, "chat-specific": 0.1, "rewritten": 0.4, "shared": 0.7}
+    medians = [
+        {"median of": measure} | {name: round(value * factor, 3) for name, value in classes.items()}
+        for measure, factor in {"latents": 10, "cosine base": 1, "cosine chat": 0.8, "R²": 0.9}.items()
+    ]
+    latents = table.frame[["latent", "verdict", "difference_share"]].head(4).assign(**{"R²": 0.5}).to_dict("records")
+    scalars = {"fve/ours": 0.965, "fve/reference": 0.967, "l0/ours": 32.0, "l0/reference": 31.9}
+    meta = {"n_tokens": 23_787, "seconds": 168.0, "reference": "trained here on base alone", "seed": 0}
+    return Result("compare", scalars, {"dictionaries": rows, "classes": medians, "latents": latents}, meta)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-Matrix = np.ndarray | sparse.csr_matrix
+Matrix = np.ndarray | sparse.spmatrix
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 AT_A_TIME = 2048  # tokens whose predictions are in memory together
 

@@ -1,7 +1,7 @@
 """Dictionaries that others trained, read into a `Crosscoder`, and crosscoders written for others to read.
 
-A layout is one file of this package that has a `LAYOUT` (base.py); every such file is found by itself. What a folder holds is told by
-the files in it; where two layouts fit, nothing is guessed.
+A layout is one file of this package that has a `LAYOUT` (base.py); every such file is found by itself. What a folder holds is
+told by the files in it; where two layouts fit, nothing is guessed.
 """
 
 import importlib

@@ -77,8 +77,10 @@ class Dictionary:
         made = Crosscoder.of(self.sources, weights, self.activation, units, self.selection_scale, self.groups)
         for name, weight in (*made.named_parameters(), ("selection_scale", made.frozen_scale)):
             low, high = weight.detach().aminmax()
-            if not (-LARGEST < low and high < LARGEST) or (name == "selection_scale" and low < 0):  # NaN is neither
-                raise UserError(f"for raw activations, its {name} is between {low:.3g} and {high:.3g}: no dictionary's")
+            if not (low > -LARGEST and high < LARGEST) or (name == "selection_scale" and low < 0):  # NaN is neither
+                raise UserError(
+                    f"on raw activations {name} runs from {low:.3g} to {high:.3g}: a damaged file or a wrong factor"
+                )
         return made
 
     def provenance(self, folder: Folder, layout: str) -> dict[str, Any]:

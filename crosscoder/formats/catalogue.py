@@ -70,7 +70,9 @@ def _first(release: str, folder: str) -> str:
         return f"{release}/{folder}"
     found = re.fullmatch(r"layer_(\d+)/width_(\w+?)(?:/(canonical|average_l0_\d+))?", folder)
     if not found:
-        raise UserError(f"'{release}' has folders layer_N/width_W/average_l0_L (or /canonical), not '{folder}': {_has(release)}")
+        raise UserError(
+            f"'{release}' has folders layer_N/width_W/average_l0_L (or /canonical), not '{folder}': {_has(release)}"
+        )
     by_layer = _by_layer(known[release].get(found[2], {}))
     if int(found[1]) not in by_layer:
         raise UserError(f"'{release}' has no width {found[2]} at layer {found[1]}: {_has(release)}")
@@ -96,9 +98,9 @@ def _second(release: str, folder: str) -> str:
         there = site in ("crosscoder", "transcoder", "transcoder_all", "clt")
     if not there:
         raise UserError(
-            f"'{found[1]}' has no '{folder}': it has {{resid_post, mlp_out, attn_out}}/layer_N_width_{{16k, 65k, 262k}}_l0_{{small, "
-            f"medium, big}} with N of {', '.join(map(str, model['subset']))} (…_all: every layer, widths 16k and 262k, l0 small "
-            f"and big) and crosscoder/layer_{subset}_width_{{65k, 262k, 524k, 1m}}_l0_{{medium, big}}"
+            f"'{found[1]}' has no '{folder}': it has {{resid_post, mlp_out, attn_out}}/layer_N_width_{{16k, 65k, 262k}}_l0_"
+            f"{{small, medium, big}} with N of {', '.join(map(str, model['subset']))} (…_all: every layer, widths 16k and 262k, "
+            f"l0 small and big) and crosscoder/layer_{subset}_width_{{65k, 262k, 524k, 1m}}_l0_{{medium, big}}"
         )
     return f"{found[1]}/{folder}"
 

@@ -6,8 +6,8 @@
     _activation_fn.log_threshold_L [F] (AnthropicSTEJumpReLUActivation: θ = exp)
 
 Where `is_folded` is false, the weights read activations scaled by factors that the file does not hold: `input_scale`.
-Its BatchTopK has no threshold for inference, so its code depends on the batch: refused. Its TopK keeps negative values where fewer
-than k pre-activations are positive; here they are left out.
+Its BatchTopK has no threshold for inference, so its code depends on the batch: refused. Its TopK keeps negative values where
+fewer than k pre-activations are positive; here they are left out.
 """
 
 import warnings
@@ -65,13 +65,17 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
 def _activation(config: dict[str, Any], file: Tensors, where: str) -> Activation:
     spec = setting(config, "activation_fn", dict, where)
     if spec.get("classname") == "BatchTopkActivation":
-        raise UserError(f"{where}: BatchTopkActivation has no threshold for inference: its code depends on the batch; not read")
+        raise UserError(
+            f"{where}: BatchTopkActivation has no threshold for inference: its code depends on the batch; not read"
+        )
     name = one_of(spec.get("classname"), ACTIVATIONS, f"{where}: activation_fn")
     if name == "TopkActivation":
         k = setting(setting(spec, "cfg", dict, where), "k", int, where)
         if not 0 < k <= file.lengths["F"]:
             raise UserError(f"{where}: k = {k}, but there are {file.lengths['F']} latents")
-        warnings.warn(f"{where}: where fewer than k pre-activations are positive, negative ones are left out", stacklevel=2)
+        warnings.warn(
+            f"{where}: where fewer than k pre-activations are positive, negative ones are left out", stacklevel=2
+        )
         return TopK(k)
     if name == "ReLUActivation":
         return ReLU()

@@ -1,4 +1,4 @@
-"""dictionary_learning crosscoders: `config.json` and `model.safetensors`, both generations. Minder, Dumas et al. 2025, arXiv 2504.02922.
+"""dictionary_learning crosscoders: `config.json`, `model.safetensors`, both generations. Minder, Dumas et al. 2025, 2504.02922.
 
     r = relu(Σ_m x'_m W_m + b)      x' = (x − mean) · s      s = activation_global_scale, of each model or of all
     CrossCoder           f = r
@@ -9,8 +9,8 @@
     activation_mean, activation_std [M, d] (NaN: none)   activation_global_scale [] or [M]   target_rms []
     code_normalization_id []   k []   threshold [], or [M] where the code is decoupled
 
-n_i comes from the decoder's norms a_m = ‖D_m,i‖ as they are in the file, by the code normalisation: 1 Σ a; 2 √Σ a²; 3 both, weighed by
-alpha_sae and alpha_cc; 4 1; 5 decoupled: each model by its own a_m. Then θ / n_i is a JumpReLU's threshold per latent,
+n_i comes from the decoder's norms a_m = ‖D_m,i‖ as they are in the file, by the code normalisation: 1 Σ a; 2 √Σ a²; 3 both,
+weighed by alpha_sae and alpha_cc; 4 1; 5 decoupled: each model by its own a_m. Then θ / n_i is a JumpReLU's threshold per latent,
 and a decoupled latent becomes a row per model. Model 0 is the base. (Their library reports f · n as activations.)
 """
 
@@ -170,8 +170,12 @@ def write(crosscoder: Crosscoder, folder: Path) -> None:
     (d,), M, n_latents = widths, len(sources), crosscoder.n_latents
     scale, mean = crosscoder.scale.cpu().view(M, d), crosscoder.mean.cpu()
     if not torch.equal(scale, scale[:, :1].expand(M, d)):
-        raise UserError("dictionary_learning knows one scale for each model; this crosscoder has one for each dimension")
-    W_enc, W_dec = (w.detach().cpu() for w in (crosscoder.W_enc * crosscoder.scale, crosscoder.W_dec / crosscoder.scale))
+        raise UserError(
+            "dictionary_learning knows one scale for each model; this crosscoder has one for each dimension"
+        )
+    W_enc, W_dec = (
+        w.detach().cpu() for w in (crosscoder.W_enc * crosscoder.scale, crosscoder.W_dec / crosscoder.scale)
+    )
     b_enc = crosscoder.b_enc.detach().cpu() + (crosscoder.W_enc.double() @ crosscoder.mean.double()).float().cpu()
     b_dec = ((crosscoder.b_dec - crosscoder.mean) / crosscoder.scale).detach().cpu()
     tensors = {
@@ -187,12 +191,20 @@ def write(crosscoder: Crosscoder, folder: Path) -> None:
     }
     batch_topk = not isinstance(crosscoder.activation, ReLU)
     if batch_topk:
-        tensors |= {"threshold": _one_threshold(crosscoder, tensors["decoder.weight"].norm(dim=-1).sum(0)), "k": torch.tensor(0)}
+        tensors |= {
+            "threshold": _one_threshold(crosscoder, tensors["decoder.weight"].norm(dim=-1).sum(0)),
+            "k": torch.tensor(0),
+        }
     settings = {"activation_dim": d, "dict_size": n_latents, "num_layers": M, "code_normalization": "CROSSCODER"}
     settings |= {"target_rms": 1.0, "dict_class": "BatchTopKCrossCoder" if batch_topk else "CrossCoder"}
     lms = (crosscoder.provenance.get("pair") or {}).get("lms", {})
     names = [str(lms.get(source.lm, {}).get("weights", source.lm)) for source in reversed(sources.items)]
-    trainer = {"dict_class": settings["dict_class"], "lm_name": "-".join(names), "activation_dim": d, "dict_size": n_latents}
+    trainer = {
+        "dict_class": settings["dict_class"],
+        "lm_name": "-".join(names),
+        "activation_dim": d,
+        "dict_size": n_latents,
+    }
     layers = {source.hookpoint.rpartition(".")[2] for source in sources}
     if len(layers) == 1 and (layer := layers.pop()).isdigit():
         trainer["layer"] = int(layer)
@@ -209,7 +221,9 @@ def _one_threshold(crosscoder: Crosscoder, n: Tensor) -> Tensor:
     threshold = crosscoder.activation.threshold.cpu().clamp(min=0)
     theta = (threshold * n)[(n > 0) | threshold.isfinite()]  # a latent that writes nothing has θ / 0
     if not torch.allclose(theta, theta.median().expand_as(theta), rtol=1e-3, atol=1e-8):
-        raise UserError("dictionary_learning holds one threshold for all latents; this crosscoder has one of each its own")
+        raise UserError(
+            "dictionary_learning holds one threshold for all latents; this crosscoder has one of each its own"
+        )
     return theta.median()
 
 

@@ -2,7 +2,7 @@
 
     pre = x̃ Eᵀ + b      x̃ = x − c where the class subtracts its decoder bias c      x̂ = f D + c
 
-    AutoEncoder           bias [d], encoder.weight [F, d], encoder.bias, decoder.weight [d, F]     relu, x̃; ‖D‖ brought to 1 on loading
+    AutoEncoder           bias [d], encoder.weight [F, d], encoder.bias, decoder.weight [d, F]     relu, x̃; loaded with ‖D‖ = 1
     AutoEncoderNew        encoder.*, decoder.weight, decoder.bias                                  relu, x
     GatedAutoEncoder      decoder_bias, encoder.weight, gate_bias, mag_bias, r_mag, decoder.weight gated, x̃
     AutoEncoderTopK       encoder.*, decoder.weight, b_dec, k, threshold                           the k largest of a token, x̃
@@ -90,4 +90,6 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     )
 
 
-LAYOUT = Layout("dictionary_learning_sae", ("config.json",), read, ("ae.pt", "model.safetensors", "trainer_config.json"), fits)
+LAYOUT = Layout(
+    "dictionary_learning_sae", ("config.json",), read, ("ae.pt", "model.safetensors", "trainer_config.json"), fits
+)

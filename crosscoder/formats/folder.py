@@ -46,7 +46,9 @@ class Folder:
     def names(self, pattern: str = "*") -> list[str]:
         """Its files of this name, sorted as a person counts."""
         found = [file.name for file in self.path.iterdir() if file.is_file() and fnmatchcase(file.name, pattern)]
-        return sorted(found, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)])
+        return sorted(
+            found, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+        )
 
     def match(self, pattern: str) -> re.Match | None:
         """Where the origin says something, e.g. `layer_(\\d+)`; the innermost folder that does."""
@@ -143,7 +145,9 @@ class Tensors:
         fits = len(shape) == len(expected) and all(e in (None, n) for e, n in zip(expected, shape, strict=True))
         if not fits or 0 in shape:
             known = ", ".join(f"{axis} = {self.lengths[axis]}" for axis in wanted if axis in self.lengths)
-            raise UserError(f"{self.file}: '{name}' has shape {shape}, not [{', '.join(wanted)}]{known and f' with {known}'}")
+            raise UserError(
+                f"{self.file}: '{name}' has shape {shape}, not [{', '.join(wanted)}]{known and f' with {known}'}"
+            )
         self.lengths |= {axis: n for axis, n in zip(wanted, shape, strict=True) if not axis.isdigit()}
         try:
             if tensor.is_complex():
@@ -187,7 +191,7 @@ def setting(config: Mapping[str, Any], name: str, kinds: type | tuple[type, ...]
     if value is not default and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
         raise UserError(f"{file}: '{name}' is {shown(value)}, not {' or '.join(kind.__name__ for kind in kinds)}")
     if isinstance(value, int | float) and not abs(value) < 2**53:
-        raise UserError(f"{file}: '{name}' is no number to reckon with")
+        raise UserError(f"{file}: '{name}' is too large, or no number")
     return value
 
 
@@ -200,7 +204,10 @@ def one_of(value: Any, known: Sequence[str], what: str) -> Any:
 
 def shown(value: Any) -> str:
     """A value as it is written in a file, cut short where it is long, deep or grows as it is written out."""
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # as Python has it of thousands of digits
+        return "a number without end"
 
 
 _SHORT = reprlib.Repr()

@@ -28,7 +28,10 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         raise UserError(f"{folder.origin} is a transcoder, which maps one site to another: not read")
     file = folder.tensors("params.npz")
     # some files spell their keys in lower case
-    file = Tensors(file.file, {re.sub("^w_", "W_", name): tensor for name, tensor in file.left.items()})
+    spelt = {re.sub("^w_", "W_", name): tensor for name, tensor in file.left.items()}
+    if len(spelt) < len(file.left):
+        raise UserError(f"{file.file} holds the same weights in upper and lower case")
+    file = Tensors(file.file, spelt)
     W_enc, W_dec = file.take("W_enc", "d F"), file.take("W_dec", "F d")
     b_enc, b_dec, threshold = file.take("b_enc", "F"), file.take("b_dec", "d"), file.take("threshold", "F")
     if "scaling_factor" in file and not (file.take("scaling_factor", "F") == 1).all():
@@ -36,7 +39,9 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     file.done()
     d, n_latents = W_enc.shape
     if (word := folder.match(r"width_(\w+)")) and width_of(word[1]) not in (None, n_latents):
-        raise UserError(f"{folder.origin} names {width_of(word[1]):,} latents ({word[0]}), but {file.file} has {n_latents:,}")
+        raise UserError(
+            f"{folder.origin} names {width_of(word[1]):,} latents ({word[0]}), but {file.file} has {n_latents:,}"
+        )
     known, layer = model_of(folder.origin), folder.match(r"layer_(\d+)")
     if known and suite and (wanted := known[1]["width"].get(suite[1])) != d:
         raise UserError(f"{known[2]} has width {wanted} at {SITES[suite[1]]}, but {file.file} reads {d}")

@@ -14,7 +14,7 @@ from typing import Any
 from crosscoder.errors import UserError
 from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, one_source
 from crosscoder.formats.catalogue import gemma_scope, model_of, width_of
-from crosscoder.formats.folder import Folder, one_of, setting
+from crosscoder.formats.folder import Folder, one_of, setting, shown
 from crosscoder.formats.hookpoints import hookpoint
 
 SITES = {"resid_post": "resid_post", "mlp_out": "mlp_out", "attn_out": "attn_z"}
@@ -48,7 +48,8 @@ def config_of(folder: Folder) -> dict[str, Any]:
     config = folder.json("config.json") if folder.has("config.json") else {}
     for name, kind in {"hf_hook_point_in": str, "hf_hook_point_out": str, "model_name": str, "width": int}.items():
         setting(config, name, kind, f"{folder.path}/config.json", None)
-    one_of(config.get("architecture", "jump_relu"), ("jump_relu",), f"{folder.path}/config.json: architecture")
+    if (architecture := config.get("architecture", "jump_relu")) != "jump_relu":
+        raise UserError(f"{folder.path}/config.json: architecture {shown(architecture)} is not Gemma Scope's jump_relu")
     one_of(config.get("type", "sae"), KINDS, f"{folder.path}/config.json: type")
     return config
 
@@ -85,9 +86,9 @@ def check(folder: Folder, config: dict[str, Any], model: str | None, site: str, 
             raise UserError(f"{folder.origin} has {n_latents:,} latents, but {where} says {said:,}")
     sizes = {"resid_post": "resid_post", "mlp_out": "mlp_out", "attn_z": "attn_out"}
     for known in gemma_scope()["models2"].values():
-        if model and model.removesuffix("-pt").removesuffix("-it") == known["id"] and site in sizes:
-            if (wanted := known["width"][sizes[site]]) != d:
-                raise UserError(f"{model} has width {wanted} at {site}, but {folder.origin} reads {d}")
+        mine = model and model.removesuffix("-pt").removesuffix("-it") == known["id"]
+        if mine and site in sizes and (wanted := known["width"][sizes[site]]) != d:
+            raise UserError(f"{model} has width {wanted} at {site}, but {folder.origin} reads {d}")
 
 
 LAYOUT = Layout("gemma_scope_2", ("params.safetensors",), read, optional=("config.json",))

@@ -36,7 +36,9 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         hookpoints = [f"resid_post.{layer}" for layer in found[1].split("_")] if found else []
     if kind != "crosscoder" or len(hookpoints) != len(names):
         said = f"{kind or 'neither crosscoder nor clt'} over {len(hookpoints) or 'unknown'} layers"
-        raise UserError(f"{folder.origin} has {len(names)} files params_layer_N, but config.json or its name says {said}")
+        raise UserError(
+            f"{folder.origin} has {len(names)} files params_layer_N, but config.json or its name says {said}"
+        )
 
     layers: list[dict[str, Tensor]] = []
     d = None
@@ -55,13 +57,14 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     check(folder, config, model, "resid_post", d, sum(len(layer["b_enc"]) for layer in layers))
     above, total = 0.0, 0.0
     for i, layer in enumerate(layers):
-        above += float(layer["w_dec"][:, :i].square().sum())
-        total += float(layer["w_dec"].square().sum())
+        above += float(torch.linalg.vector_norm(layer["w_dec"][:, :i], dtype=torch.float64)) ** 2
+        total += float(torch.linalg.vector_norm(layer["w_dec"], dtype=torch.float64)) ** 2
         layer["w_dec"][:, :i] = 0
     if above:
         share = (above / total) ** 0.5
         warnings.warn(
-            f"{folder.origin}: latents write to layers before the one they read (norm {above**0.5:.3g}, {share:.2g} of all): masked",
+            f"{folder.origin}: latents write to layers before the one they read "
+            f"(norm {above**0.5:.3g}, {share:.2g} of all): masked",
             stacklevel=2,
         )
     lm = role(model)

@@ -1,12 +1,12 @@
 """Where in a language model others say their dictionaries read, in this project's words (lm/hooks.py).
 
-    blocks.L.hook_resid_post                       TransformerLens         resid_post.L
-    blocks.L.hook_resid_pre                                                resid_post.(L − 1)
-    blocks.L.hook_mlp_out, hook_attn_out, attn.hook_z                      mlp_out.L, attn_out.L, attn_z.L
-    model.layers.L.output                          Gemma Scope 2           resid_post.L
-    model.layers.L.self_attn.o_proj.input                                  attn_z.L
-    model.layers.L.post_feedforward_layernorm.output                       mlp_out.L
-    layers.L, h.L                                  module paths (output)   resid_post.L
+blocks.L.hook_resid_post                       TransformerLens         resid_post.L
+blocks.L.hook_resid_pre                                                resid_post.(L − 1)
+blocks.L.hook_mlp_out, hook_attn_out, attn.hook_z                      mlp_out.L, attn_out.L, attn_z.L
+model.layers.L.output                          Gemma Scope 2           resid_post.L
+model.layers.L.self_attn.o_proj.input                                  attn_z.L
+model.layers.L.post_feedforward_layernorm.output                       mlp_out.L
+layers.L, h.L                                  module paths (output)   resid_post.L
 """
 
 import re

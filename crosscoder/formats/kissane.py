@@ -64,10 +64,18 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         scale=scale,
         selection_scale=W_dec.norm(dim=-1).sum(1),
         models={name: str(weights) for name, weights in zip(("base", "chat"), named, strict=True)} if named else {},
-        notes={"input_scale": {s.name: 1 / float(part[0]) for s, part in zip(sources, scale.split(sources.widths), strict=True)}},
+        notes={
+            "input_scale": {
+                s.name: 1 / float(part[0]) for s, part in zip(sources, scale.split(sources.widths), strict=True)
+            }
+        },
     )
 
 
 LAYOUT = Layout(
-    "kissane", (), read, ("cfg.json", "cc_weights.pt", "*_cfg.json", "*.pt"), fits=lambda folder: _files(folder) is not None
+    "kissane",
+    (),
+    read,
+    ("cfg.json", "cc_weights.pt", "*_cfg.json", "*.pt"),
+    fits=lambda folder: _files(folder) is not None,
 )

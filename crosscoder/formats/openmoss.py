@@ -1,4 +1,4 @@
-"""OpenMOSS's crosscoders (Language-Model-SAEs, llamascopium): `config.json` and `sae_weights.safetensors`, hook points as heads h.
+"""OpenMOSS's crosscoders (Language-Model-SAEs, llamascopium): `config.json`, `sae_weights.safetensors`, hook points as heads h.
 
     a = Σ_h (x'_h W_E[h] + b_E[h])      f_h,i = act(a_i n_h,i) / n_h,i      x̂'_h = f_h W_D[h] + b_D[h]      n_h,i = ‖W_D[h, i]‖
 
@@ -16,7 +16,7 @@ from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
 from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale
-from crosscoder.formats.folder import Folder, Tensors, one_of, setting
+from crosscoder.formats.folder import Folder, Tensors, one_of, setting, shown
 from crosscoder.formats.hookpoints import hookpoint
 from crosscoder.sources import Source, Sources
 
@@ -28,11 +28,13 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     no_input_scale(given, folder)
     where, config = f"{folder.path}/{CONFIG}", folder.json(CONFIG)
     one_of(config.get("sae_type"), ("crosscoder",), f"{where}: sae_type")
-    norm = one_of(config.get("norm_activation", "inference"), ("inference", "dataset-wise"), f"{where}: norm_activation")
+    norm = one_of(
+        config.get("norm_activation", "inference"), ("inference", "dataset-wise"), f"{where}: norm_activation"
+    )
     act = one_of(config.get("act_fn"), ("relu", "jumprelu", "topk"), f"{where}: act_fn")
     hooks = setting(config, "hook_points", list, where)
     if not hooks or not all(isinstance(hook, str) for hook in hooks) or len(set(hooks)) != len(hooks):
-        raise UserError(f"{where}: hook_points are distinct names, not {hooks}")
+        raise UserError(f"{where}: hook_points are distinct names, not {shown(hooks)}")
     raw = folder.tensors(WEIGHTS)
     d = setting(config, "d_model", int, where)
     known = {"h": len(hooks), "d": d}

@@ -1,14 +1,14 @@
-"""SAELens: `cfg.json` and `sae_weights.safetensors`, as its version 6 writes them (and older ones, as far as they differ in names).
+"""SAELens: `cfg.json` and `sae_weights.safetensors`, as its version 6 writes them (older ones differ in names).
 
     pre = x̃ W_enc + b_enc      x̃ = x − b_dec where apply_b_dec_to_input      x̂ = f W_dec + b_dec
 
     W_enc [d, F]   W_dec [F, d]   b_dec [d]
     standard   b_enc [F]                              f = relu(pre)
-    topk       b_enc                                  f = relu(pre) · n where among the k largest pre · n; n = ‖W_dec‖ or 1; x̂ reads f / n
+    topk       b_enc                                  f = relu(pre) · n if of the k largest pre · n; n = ‖W_dec‖ or 1; x̂ of f / n
     jumprelu   b_enc, threshold [F]                   f = pre · H(pre − θ); what BatchTopK and Matryoshka SAEs are released as
     gated      b_gate [F], b_mag [F], r_mag [F]       f = H(p + b_gate) · relu(p · exp(r_mag) + b_mag), p = x̃ W_enc
 
-A gated latent is a JumpReLU: with W_enc · exp(r_mag), b_mag and θ = b_mag − exp(r_mag) · b_gate (Rajamanoharan et al. 2024, App.).
+A gated latent is a JumpReLU: with W_enc · exp(r_mag), b_mag and θ = b_mag − exp(r_mag) · b_gate (Rajamanoharan et al. 2024).
 """
 
 import json
@@ -25,7 +25,16 @@ from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, input_scale, jumprelu, no_input_scale, one_source, pair_of
+from crosscoder.formats.base import (
+    Dictionary,
+    InputScale,
+    Layout,
+    input_scale,
+    jumprelu,
+    no_input_scale,
+    one_source,
+    pair_of,
+)
 from crosscoder.formats.folder import Folder, Tensors, one_of, setting
 from crosscoder.formats.hookpoints import hookpoint
 from crosscoder.model import Crosscoder
@@ -44,7 +53,9 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     )
     norm = config.get("normalize_activations", "none")
     if norm in PER_TOKEN:
-        raise UserError(f"{where}: normalize_activations {norm!r} is done token by token and cannot be part of the weights")
+        raise UserError(
+            f"{where}: normalize_activations {norm!r} is done token by token and cannot be part of the weights"
+        )
     one_of(norm, ("none", "expected_average_only_in"), f"{where}: normalize_activations")
     sizes = {"d": setting(config, "d_in", int, where), "F": setting(config, "d_sae", int, where)}
     raw = folder.tensors(WEIGHTS)
@@ -58,7 +69,12 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     place = hookpoint(_text(metadata.get("hf_hook_name")) or _text(metadata.get("hook_name")))
     sources, models = one_source(sizes["d"], place, _text(metadata.get("model_name")))
     widths = metadata.get("widths")  # written here: a crosscoder's sources side by side
-    if isinstance(widths, list) and all(type(n) is int for n in widths) and sum(widths) == sizes["d"] and min(widths) > 0:
+    if (
+        isinstance(widths, list)
+        and all(type(n) is int for n in widths)
+        and sum(widths) == sizes["d"]
+        and min(widths) > 0
+    ):
         sources, models = pair_of(widths, hookpoint((_text(metadata.get("hook_name")) or "").partition(",")[0])), {}
     if norm == "none":
         no_input_scale(given, folder)
@@ -90,8 +106,9 @@ def _current(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration from before version 6 in today's words."""
     config = dict(config)
     metadata = dict(config.get("metadata") or {})
-    version = str(config.get("sae_lens_version") or metadata.get("sae_lens_version") or "0")
-    if re.fullmatch("[0-9]{1,9}", major := version.split(".")[0]) and int(major) >= 6:
+    version = config.get("sae_lens_version") or metadata.get("sae_lens_version")
+    major = str(version).split(".")[0] if isinstance(version, str | int | float) else "0"
+    if re.fullmatch("[0-9]{1,9}", major) and int(major) >= 6:
         return config
     for name in ("model_name", "hook_name", "hook_point", "prepend_bos", "context_size", "dataset_path"):
         if name in config:
@@ -149,7 +166,12 @@ def write(crosscoder: Crosscoder, folder: Path) -> None:
     """
     activation, n = crosscoder.activation, torch.ones(crosscoder.n_latents)
     config: dict[str, Any] = {"d_in": crosscoder.sources.d_total, "d_sae": crosscoder.n_latents, "dtype": "float32"}
-    config |= {"device": "cpu", "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none"}
+    config |= {
+        "device": "cpu",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+    }
     tensors: dict[str, Tensor] = {}
     if isinstance(activation, JumpReLU):
         config["architecture"], tensors["threshold"] = "jumprelu", activation.threshold.clamp(min=0)

@@ -4,7 +4,7 @@
 
     encoder.weight [F, d]   encoder.bias [F]   W_dec [F, d]   b_dec [d]
 
-The folder is named after a module of the language model, whose output is read. Transcoders and the group-max activation are refused.
+The folder is named after a module of the language model, whose output is read. Transcoders and group-max activations are refused.
 """
 
 from crosscoder.activations.topk import TopK

@@ -49,7 +49,7 @@ def compare(result: Result, contrast: Sequence[str]) -> Section:
     grids += [Grid("classes", "Latents by class", kin)] if kin else []
     grids += [Grid("latents", "Latents", latents, LATENTS)] if latents else []
     about = f"{NOTE} The reference: {result.meta.get('reference', 'unknown')}."
-    return Section("compare", "Comparison", about, extent(result.meta), plots, grids)
+    return Section("compare", "Compare", about, extent(result.meta), plots, grids)
 
 
 def _series(values: Mapping[str, list[Any]], names: Sequence[str], colours: Mapping[str, str]) -> list[Series]:

@@ -72,7 +72,7 @@ def test_plots_are_drawn_and_a_point_opens_its_latent(page, small):
     assert page.evaluate("window.hacked") is None
 
 
-SECTIONS = {"behaviour": 3, "ablation": 2, "steering": 2, "patching": 1}  # and their plots
+SECTIONS = {"behaviour": 3, "ablation": 2, "steering": 2, "patching": 1, "compare": 2}  # and their plots
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -17,6 +17,7 @@ PLOTS = {
     "ablation": ["ablation-sweep", "ablation-cost"],
     "steering": ["steering-contrast", "steering-rate"],
     "patching": ["patching"],
+    "compare": ["compare-quality", "compare-classes"],
 }
 
 
@@ -48,7 +49,7 @@ def test_every_section_is_drawn_with_its_plots(run):
     assert places == sorted(places)
     for name, plots in PLOTS.items():
         assert all(page.json(f"figure-{plot}")["data"] for plot in plots)
-        assert (f"answers-{name}" in page.scripts) == (name != "patching")
+        assert (f"answers-{name}" in page.scripts) == (name not in ("patching", "compare"))
     for words in ("5 questions, 23,787 held-out tokens, 210 s", "5 answers, 730 tokens, 33 s", "5 questions, 61 s"):
         assert words in page.text
 
@@ -128,6 +129,18 @@ def test_figures_are_those_of_the_tables(results):
     patches = traces(results["patching"], "patching")
     assert list(patches) == ["all tokens", "first 9 tokens"]
     assert patches["all tokens"]["x"][:4] == [1.4, 0.2, 1.1, 0.7]
+
+
+def test_a_comparison_has_a_point_where_a_dictionary_reads_the_model(results):
+    fves = traces(results["compare"], "compare-quality")
+    assert fves["fve/base"]["x"] == [0.965, 0.967, 0.967, 0.954]
+    assert fves["fve/chat"]["x"] == [0.963, 0.944, 0.921]
+    kin = traces(results["compare"], "compare-classes")
+    assert "latents" not in drawn(results["compare"], "compare-classes")["layout"]["yaxis"]["ticktext"]
+    assert kin["chat-specific"]["marker"]["color"] == "var(--first)"
+    assert kin["shared"]["marker"]["color"] == "var(--shared)"
+    span = [max(one["y"][0] for one in kin.values()), min(one["y"][0] for one in kin.values())]
+    assert span[0] - span[1] < 1  # all of a name nearer to it than to the next
 
 
 def test_the_sweep_is_by_doublings_and_ends_at_those_asked_the_other_way(results):

@@ -1,0 +1,110 @@
+"""Gemma Scope 2, one layer: f = pre · H(pre − θ), pre = x w_enc + b_enc, x̂ = f w_dec + b_dec, all of raw activations."""
+
+import pytest
+import torch
+
+import crosscoder
+from crosscoder.errors import UserError
+from tests.reference.formats.files import Draw, F, above, agrees, d, double, tells, write
+
+
+def weights(draw: Draw, d: int = d) -> dict[str, torch.Tensor]:
+    w = {"w_enc": draw(d, F, std=d**-0.5), "b_enc": draw(F), "w_dec": draw(F, d), "b_dec": draw(d)}
+    return w | {"threshold": draw(F).abs()}
+
+
+def config(site: str, model: str, **other) -> dict:
+    said = {"hf_hook_point_in": site, "hf_hook_point_out": site, "width": F, "model_name": model}
+    return said | {"architecture": "jump_relu", "l0": 60, "affine_connection": False, "type": "sae"} | other
+
+
+def formula(x, w):
+    x, w = x.double(), double(w)
+    pre = x @ w["w_enc"] + w["b_enc"]
+    f = pre * above(pre, w["threshold"])
+    return f, f @ w["w_dec"] + w["b_dec"]
+
+
+@pytest.mark.parametrize(
+    ("site", "model", "width", "name", "hookpoint", "id"),
+    [
+        ("output", "google/gemma-3-270m-pt", 640, "base", "resid_post.9", "google/gemma-3-270m"),
+        ("self_attn.o_proj.input", "gemma-v3-270m-it", 1024, "chat", "attn_z.9", "google/gemma-3-270m-it"),
+        ("post_feedforward_layernorm.output", "gemma-3-1b-pt", 1152, "base", "mlp_out.9", "google/gemma-3-1b-pt"),
+    ],
+)
+def test_code_and_reconstruction(tmp_path, site, model, width, name, hookpoint, id):
+    draw = Draw()
+    w, x = weights(draw, width), draw(40, width, std=3)
+    files = {"params.safetensors": w, "config.json": config(f"model.layers.9.{site}", model)}
+    folder = write(tmp_path / "sae", files)
+    loaded = crosscoder.load(folder)
+    agrees(loaded, x, *formula(x, w))
+    tells(loaded, folder, "gemma_scope_2", hookpoint={name: hookpoint}, norm="raw activations", bos_excluded=True)
+    assert loaded.sources.widths == (width,)
+    assert loaded.provenance["pair"]["lms"] == {name: {"weights": id}}
+    assert loaded.provenance["target_l0"] == 60
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "name", "hookpoint"),
+    [
+        ("resid_post/layer_9_width_16k_l0_small", d, "model", "resid_post.9"),
+        ("resid_post/layer_9_width_16k_l0_medium_seed_1", d, "model", "resid_post.9"),
+        ("gemma-scope-2-270m-pt/mlp_out/layer_12_width_16k_l0_big", 640, "base", "mlp_out.12"),
+        ("gemma-scope-2-270m-it/attn_out_all/layer_0_width_16k_l0_big", 1024, "chat", "attn_z.0"),
+    ],
+)
+def test_without_its_config_the_folders_name_tells(small, tmp_path, path, width, name, hookpoint):
+    draw = Draw(1)
+    w, x = weights(draw, width), draw(40, width, std=3)
+    folder = write(tmp_path / path, {"params.safetensors": w})
+    loaded = crosscoder.load(folder)
+    agrees(loaded, x, *formula(x, w))
+    tells(loaded, folder, "gemma_scope_2", hookpoint={name: hookpoint}, bos_excluded=True)
+
+
+def test_files_beside_it_are_left_alone(tmp_path):
+    draw = Draw(2)
+    w, x = weights(draw), draw(40, d, std=3)
+    write(tmp_path, {"examples.safetensors": {"w_enc": draw(3)}, "params.safetensors": w})
+    loaded = crosscoder.load(tmp_path)
+    agrees(loaded, x, *formula(x, w))
+    assert list(loaded.provenance["sha256"]) == ["params.safetensors"]
+
+
+AFFINE = {"affine_skip_connection": torch.eye(d)}
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "more"),
+    [
+        ("sae", {"type": "transcoder"}, {}),
+        ("sae", {"type": "transcoder", "affine_connection": True}, AFFINE),
+        ("sae", {"affine_connection": True}, AFFINE),
+        ("transcoder/layer_9_width_32_l0_small", None, {}),
+        ("transcoder_all/layer_9_width_32_l0_small_affine", None, AFFINE),
+        ("sae", None, AFFINE),
+    ],
+)
+def test_transcoders_are_refused(tmp_path, path, said, more):
+    files: dict = {"params.safetensors": weights(Draw()) | more}
+    if said is not None:
+        files["config.json"] = config("model.layers.9.pre_feedforward_layernorm.output", "other/model", **said)
+    folder = write(tmp_path / path, files)
+    with pytest.raises(UserError, match="is a transcoder: it maps one site to another"):
+        crosscoder.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"width": 33}, "has 32 latents, but config.json says 33"),
+        ({"model_name": "google/gemma-3-270m-it"}, "width 640 at resid_post, but .* reads 8"),
+        ({"architecture": "topk"}, "'topk' is not Gemma Scope's jump_relu"),
+    ],
+)
+def test_what_its_config_denies_is_refused(tmp_path, said, message):
+    files = {"params.safetensors": weights(Draw()), "config.json": config("model.layers.9.output", "other/m", **said)}
+    with pytest.raises(UserError, match=message):
+        crosscoder.load(write(tmp_path, files))

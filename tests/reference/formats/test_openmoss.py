@@ -1,0 +1,98 @@
+"""OpenMOSS's crosscoders over hook points h:
+
+a = Σ_h (x'_h W_E[h] + b_E[h])      f_h = act(a · n_h) / n_h      x̂'_h = f_h W_D[h] + b_D[h]      n_h = ‖W_D[h]‖ or 1
+"""
+
+import pytest
+import torch
+
+import crosscoder
+from crosscoder.errors import UserError
+from tests.reference.formats.files import Draw, F, above, agrees, d, double, largest, tells, write
+
+K = 5
+HOOKS = ["blocks.3.hook_resid_post", "blocks.7.hook_resid_post"]
+NAMES = {"model.resid_post.3": "resid_post.3", "model.resid_post.7": "resid_post.7"}
+AVERAGES = [2.0, 11.0]
+
+
+def weights(draw: Draw, act: str, hooks: list[str]) -> dict[str, torch.Tensor]:
+    h = len(hooks)
+    w = {"W_E": draw(h, d, F), "b_E": draw(h, F), "W_D": draw(h, F, d), "b_D": draw(h, d)}
+    w["W_D"] *= torch.tensor([0.5, 2.0])[:h, None, None]
+    if act == "jumprelu":
+        w["activation_function.log_jumprelu_threshold"] = draw(F) + 1
+    pairs = zip(hooks, AVERAGES, strict=False)
+    return w | {f"dataset_average_activation_norm.{hook}": torch.tensor(average) for hook, average in pairs}
+
+
+def config(act: str, hooks: list[str], norm: str, weighed: bool) -> dict:
+    said = {"sae_type": "crosscoder", "d_model": d, "expansion_factor": F // d, "act_fn": act, "top_k": K}
+    said |= {"norm_activation": norm, "sparsity_include_decoder_norm": weighed, "hook_points": hooks}
+    return said | {"dtype": "torch.float32", "device": "cpu"}
+
+
+def formula(x, w, act, norm, weighed):
+    """A code for each head, [n, h, F], and reconstruction [n, h, d]."""
+    x, w = x.double(), double(w)
+    h = len(w["W_E"])
+    c = [d**0.5 / AVERAGES[i] if norm == "dataset-wise" else 1.0 for i in range(h)]
+    a = sum(c[i] * x[:, i] @ w["W_E"][i] + w["b_E"][i] for i in range(h))
+    f, recon = [], []
+    for i in range(h):
+        n = w["W_D"][i].norm(dim=1) if weighed else torch.ones(F).double()
+        v = a * n
+        if act == "jumprelu":
+            v = v * above(v, w["activation_function.log_jumprelu_threshold"].exp())
+        elif act == "topk":
+            v = v * largest(v, K)
+        f.append(v.relu() / n)
+        recon.append((f[i] @ w["W_D"][i] + w["b_D"][i]) / c[i])
+    return torch.stack(f, dim=1), torch.stack(recon, dim=1)
+
+
+@pytest.mark.parametrize("norm", ["dataset-wise", "inference"])
+@pytest.mark.parametrize("weighed", [True, False])
+@pytest.mark.parametrize(
+    ("act", "hooks"),
+    [("relu", HOOKS), ("jumprelu", HOOKS), ("topk", HOOKS), ("jumprelu", HOOKS[:1]), ("topk", HOOKS[:1])],
+)
+def test_code_and_reconstruction(tmp_path, act, hooks, weighed, norm):
+    draw, h = Draw(3), len(hooks)
+    w, x = weights(draw, act, hooks), draw(40, h, d) * torch.tensor([1.0, 3.0])[:h, None]
+    folder = write(
+        tmp_path / "crosscoder", {"config.json": config(act, hooks, norm, weighed), "sae_weights.safetensors": w}
+    )
+    if act == "topk" and weighed and h > 1:
+        with pytest.raises(UserError, match="another selection in every head"):
+            crosscoder.load(folder)
+        return
+    loaded = crosscoder.load(folder)
+    f, recon = formula(x, w, act, norm, weighed)
+    if act == "jumprelu" and weighed and h > 1:  # a row for each head
+        agrees(loaded, x, f.flatten(1), recon)
+        assert loaded.groups.tolist() == [*range(F), *range(F)]
+    else:  # every head has the same code
+        torch.testing.assert_close(f, f[:, :1].expand_as(f))
+        agrees(loaded, x, f[:, 0], recon)
+    place = NAMES if h > 1 else {"model": "resid_post.3"}
+    said = "raw activations" if norm == "inference" else "x · √d / average norm, one factor for each hook point"
+    tells(loaded, folder, "openmoss", hookpoint=place, norm=said, bos_excluded=None)
+    assert loaded.sources.widths == (d,) * h
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"sae_type": "clt"}, "sae_type is 'clt'"),
+        ({"norm_activation": "token-wise"}, "norm_activation is 'token-wise'"),
+        ({"act_fn": "batchtopk"}, "act_fn is 'batchtopk'"),
+        ({"hook_points": ["a", "b"], "norm_activation": "dataset-wise"}, "lacks dataset_average_activation_norm"),
+        ({"expansion_factor": 5}, r"'W_E' has shape \[2, 8, 32\]"),
+    ],
+)
+def test_what_is_read_in_another_way_is_refused(tmp_path, said, message):
+    settings = config("relu", HOOKS, "inference", True) | said
+    files = {"config.json": settings, "sae_weights.safetensors": weights(Draw(), "relu", HOOKS)}
+    with pytest.raises(UserError, match=message):
+        crosscoder.load(write(tmp_path, files))

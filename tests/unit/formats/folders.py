@@ -1,0 +1,167 @@
+"""A valid tiny folder of every layout, as its files: tensors or settings by name. What others trained, with random weights."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+import crosscoder
+from crosscoder.errors import UserError
+
+d, F, M = 4, 6, 2
+Files = dict[str, dict[str, Any]]
+# factors that the files of a layout do not hold
+INPUT_SCALE = {"kissane": 0.5, "crosscode": {"base": 0.5, "chat": 0.25}}
+
+
+def files(layout: str) -> Files:
+    """The files of a layout: the function of its name."""
+    assert layout in globals(), f"write a function `{layout}` here: every layout has a folder to test with"
+    return globals()[layout]()
+
+
+def tensor_file(files: Files) -> str:
+    """The first of its files with tensors."""
+    return next(name for name in files if Path(name).suffix in (".safetensors", ".npz", ".pt"))
+
+
+def write(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
+    """A folder with these files."""
+    writers = {
+        ".safetensors": lambda content, path: save_file({k: v.contiguous() for k, v in content.items()}, path),
+        ".npz": lambda content, path: np.savez(path, **{k: v.numpy() for k, v in content.items()}),
+        ".pt": lambda content, path: torch.save(dict(content), path),
+        ".json": lambda content, path: path.write_text(json.dumps(content)),
+        ".yaml": lambda content, path: path.write_text(yaml.safe_dump(content)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        writers[Path(name).suffix](content, folder / name)
+    return folder
+
+
+def made(layout: str, folder: Path) -> Path:
+    """A valid folder of a layout."""
+    return write(folder, files(layout))
+
+
+def refused(folder: Path, *words: str, **options: Any) -> None:
+    """Check that a folder is not read, and that one line says why: it names the folder and has these words."""
+    with pytest.raises(UserError) as error:
+        crosscoder.load(folder, **options)
+    said = str(error.value)
+    assert "\n" not in said
+    assert len(said) < 1000
+    assert all(word in said for word in (str(folder), *words)), said
+
+
+def draw(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    """Normal numbers by name (`__` stands for a dot); thresholds are positive."""
+    torch.manual_seed(0)
+    drawn = {name.replace("__", "."): torch.randn(shape) for name, shape in shapes.items()}
+    return {name: x.abs() / 4 if re.match("threshold", name) else x for name, x in drawn.items()}
+
+
+def gemma_scope() -> Files:
+    return {"params.npz": draw(W_enc=(d, F), b_enc=(F,), W_dec=(F, d), b_dec=(d,), threshold=(F,))}
+
+
+def gemma_scope_2() -> Files:
+    config = {"hf_hook_point_in": "model.layers.5.output", "hf_hook_point_out": "model.layers.5.output", "width": F}
+    config |= {"model_name": "a/b", "architecture": "jump_relu", "l0": 60, "affine_connection": False, "type": "sae"}
+    weights = draw(w_enc=(d, F), b_enc=(F,), w_dec=(F, d), b_dec=(d,), threshold=(F,))
+    return {"params.safetensors": weights, "config.json": config}
+
+
+def gemma_scope_2_layers() -> Files:
+    config = gemma_scope_2()["config.json"] | {"hf_hook_point_in": "model.layers.{5,9}.output", "type": "crosscoder"}
+    layer = draw(w_enc=(d, F), b_enc=(F,), threshold=(F,), w_dec=(F, 2, d), b_dec=(d,))
+    later = layer | {"w_dec": layer["w_dec"] * torch.tensor([[0.0], [1.0]])}
+    return {
+        "params_layer_0.safetensors": layer,
+        "params_layer_1.safetensors": later,
+        "config.json": config | {"width": 2 * F},
+    }
+
+
+def saelens() -> Files:
+    config = {"architecture": "jumprelu", "d_in": d, "d_sae": F, "dtype": "float32", "apply_b_dec_to_input": True}
+    config |= {
+        "normalize_activations": "none",
+        "metadata": {"sae_lens_version": "6.0.0", "hook_name": "blocks.5.hook_resid_pre"},
+    }
+    weights = draw(W_enc=(d, F), b_enc=(F,), W_dec=(F, d), b_dec=(d,), threshold=(F,))
+    return {"cfg.json": config, "sae_weights.safetensors": weights}
+
+
+def sparsify() -> Files:
+    config = {"d_in": d, "num_latents": F, "expansion_factor": 32, "k": 2, "activation": "topk", "transcode": False}
+    weights = draw(encoder__weight=(F, d), encoder__bias=(F,), W_dec=(F, d), b_dec=(d,))
+    return {"cfg.json": config, "sae.safetensors": weights}
+
+
+def dictionary_learning() -> Files:
+    weights = draw(encoder__weight=(M, d, F), encoder__bias=(F,), decoder__weight=(M, F, d), decoder__bias=(M, d))
+    weights |= {
+        "activation_mean": torch.zeros(M, d),
+        "activation_std": torch.ones(M, d),
+        "threshold": torch.tensor(0.5),
+    }
+    weights |= {
+        "activation_global_scale": torch.tensor([0.5, 2.0]),
+        "code_normalization_id": torch.tensor(1),
+        "k": torch.tensor(2),
+    }
+    trainer = {"dict_class": "BatchTopKCrossCoder", "layer": 13, "lm_name": "a/b-it-a/b", "k": 2}
+    sizes = {"activation_dim": d, "dict_size": F, "num_layers": M, "code_normalization": "CROSSCODER"}
+    return {"model.safetensors": weights, "config.json": sizes, "trainer_config.json": {"trainer": trainer}}
+
+
+def dictionary_learning_sae() -> Files:
+    trainer = {"dict_class": "AutoEncoderTopK", "activation_dim": d, "dict_size": F, "layer": 13, "lm_name": "a/b"}
+    weights = draw(encoder__weight=(F, d), encoder__bias=(F,), decoder__weight=(d, F), b_dec=(d,), threshold=())
+    return {"config.json": {"trainer": trainer}, "ae.pt": weights | {"k": torch.tensor(2)}}
+
+
+def kissane() -> Files:
+    config = {"d_in": d, "dict_size": F, "model_name": "gemma-2-2b", "hook_point": "blocks.14.hook_resid_pre"}
+    return {"cfg.json": config, "cc_weights.pt": draw(W_enc=(M, d, F), W_dec=(F, M, d), b_enc=(F,), b_dec=(M, d))}
+
+
+def crosscode() -> Files:
+    activation = {"classname": "AnthropicSTEJumpReLUActivation", "cfg": {"size": F, "bandwidth": 0.1}}
+    config = {
+        "n_models": M,
+        "n_hookpoints": 1,
+        "d_model": d,
+        "n_latents": F,
+        "use_encoder_bias": True,
+        "use_decoder_bias": True,
+    }
+    weights = draw(_W_enc_XiDiL=(M, 1, d, F), _W_dec_LXoDo=(F, M, 1, d), b_enc_L=(F,), _b_dec_XoDo=(M, 1, d))
+    weights |= {"is_folded": torch.tensor(False), "_activation_fn.log_threshold_L": torch.full((F,), -2.0)}
+    return {"model_cfg.yaml": config | {"activation_fn": activation}, "model.pt": weights}
+
+
+def openmoss() -> Files:
+    hooks = ["blocks.5.hook_resid_post", "blocks.6.hook_resid_post"]
+    config = {
+        "sae_type": "crosscoder",
+        "d_model": d,
+        "expansion_factor": F / d,
+        "act_fn": "jumprelu",
+        "hook_points": hooks,
+    }
+    config |= {"norm_activation": "dataset-wise", "sparsity_include_decoder_norm": True}
+    weights = draw(W_E=(2, d, F), b_E=(2, F), W_D=(2, F, d), b_D=(2, d))
+    weights |= {f"dataset_average_activation_norm.{hook}": torch.tensor(3.0) for hook in hooks}
+    weights["activation_function.log_jumprelu_threshold"] = torch.full((F,), -2.0)
+    return {"config.json": config, "sae_weights.safetensors": weights}

@@ -1,0 +1,99 @@
+"""Tensors that are missing, misshapen, not finite or not known, of every layout: one line that says which."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import crosscoder
+from crosscoder.formats import layouts
+from tests.unit.formats import folders
+from tests.unit.formats.folders import refused, tensor_file
+
+every_layout = pytest.mark.parametrize("layout", layouts())
+
+
+def spoil(layout: str, folder: Path, change) -> str:
+    """Write a layout's folder with its first tensor file changed; returns that file's name."""
+    files = folders.files(layout)
+    change(files[tensor_file(files)])
+    folders.write(folder, files)
+    return tensor_file(files)
+
+
+@every_layout
+def test_every_weight_must_be_there(layout, tmp_path):
+    file = tensor_file(folders.files(layout))
+    needed = [name for name in folders.files(layout)[file] if "enc" in name or "W_" in name]
+    for i, name in enumerate(needed):
+        spoil(layout, tmp_path / str(i), lambda tensors, name=name: tensors.pop(name))
+        words = ("no known layout",) if (file, name) == ("model.safetensors", "encoder.weight") else (file, name)
+        refused(tmp_path / str(i), *words, input_scale=folders.INPUT_SCALE.get(layout))
+    assert len(needed) > 1
+
+
+@every_layout
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_numbers_that_no_weight_has_are_refused(layout, value, tmp_path):
+    def change(tensors):
+        next(tensor for tensor in tensors.values() if tensor.ndim > 1).view(-1)[1] = value
+
+    spoil(layout, tmp_path, change)
+    refused(tmp_path, input_scale=folders.INPUT_SCALE.get(layout))
+
+
+@every_layout
+@pytest.mark.parametrize(
+    "spoilt", [lambda x: x[:0], lambda x: x[..., :-1], lambda x: x[None], lambda x: x.to(torch.complex64)]
+)
+def test_another_shape_or_kind_is_refused(layout, spoilt, tmp_path):
+    def change(tensors):
+        name = max(tensors, key=lambda name: tensors[name].numel())
+        tensors[name] = spoilt(tensors[name])
+
+    spoil(layout, tmp_path, change)
+    refused(tmp_path, input_scale=folders.INPUT_SCALE.get(layout))
+
+
+@every_layout
+def test_a_tensor_that_nobody_knows_is_refused(layout, tmp_path):
+    file = spoil(layout, tmp_path, lambda tensors: tensors.update(secret=torch.ones(3)))
+    refused(tmp_path, file, "also holds 'secret'", input_scale=folders.INPUT_SCALE.get(layout))
+
+
+@every_layout
+def test_a_truncated_file_is_named(layout, tmp_path):
+    for i, name in enumerate(folders.files(layout)):
+        file = folders.made(layout, tmp_path / str(i)) / name
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        refused(tmp_path / str(i), name, input_scale=folders.INPUT_SCALE.get(layout))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda: torch.randn(6, device="meta"),
+        lambda: torch.quantize_per_tensor(torch.randn(6), 0.1, 0, torch.qint8),
+        lambda: torch.nested.nested_tensor([torch.randn(6)], layout=torch.jagged),
+        lambda: ["no", "tensor"],
+    ],
+    ids=["meta", "quantized", "nested", "list"],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize:UserWarning")
+def test_tensors_without_plain_numbers_are_refused(odd, tmp_path):
+    files = folders.kissane()
+    files["cc_weights.pt"]["b_enc"] = odd()
+    refused(folders.write(tmp_path, files), "cc_weights.pt", input_scale=0.5)
+
+
+def test_a_parameter_is_as_good_as_a_tensor(tmp_path):
+    files = folders.crosscode()
+    files["model.pt"] = {name: torch.nn.Parameter(x, x.is_floating_point()) for name, x in files["model.pt"].items()}
+    loaded = crosscoder.load(folders.write(tmp_path, files), input_scale=1.0)
+    assert not any(buffer.requires_grad for buffer in loaded.buffers())
+    assert loaded.fold() is loaded
+
+
+def test_weights_in_two_spellings_are_refused(tmp_path):
+    file = spoil("gemma_scope", tmp_path, lambda tensors: tensors.update(w_enc=tensors["W_enc"] + 1))
+    refused(tmp_path, file, "upper and lower case")
