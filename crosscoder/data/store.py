@@ -79,7 +79,9 @@ class Store:
         for source in sources:  # a store or a crosscoder from elsewhere may not say where it was read
             there = held[source.name].hookpoint
             if there and source.hookpoint and there != source.hookpoint:
-                raise UserError(f"store has {source.name} at {there}, but the crosscoder expects it at {source.hookpoint}")
+                raise UserError(
+                    f"store has {source.name} at {there}, but the crosscoder expects it at {source.hookpoint}"
+                )
 
     def tokens(self, shard: int) -> Tokens:
         """The tokens of one shard."""

@@ -35,8 +35,9 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class CompareEval:
-    """Scalars `fve/ours`, `fve/reference` and so on for `l0`, `delta_ce`, `loss_recovered`, as trained and `…_matched`: means over the
-    streams that both read. `cosine/<class>`, `one_to_one/<class>`, `explained/<class>`: medians. Writes `compare.parquet`.
+    """Scalars `fve/ours`, `fve/reference` and so on for `l0`, `delta_ce`, `loss_recovered`, as trained and `…_matched`: means
+    over the streams that both read. `cosine/<class>`, `one_to_one/<class>`, `explained/<class>`: medians. Writes
+    `compare.parquet`.
 
     Args:
         analysis: as in the diff eval; classes are its verdict.
@@ -91,7 +92,7 @@ class CompareEval:
         return figures | {key: value for key, value in scalars.items() if key.partition("/")[0] in SHOWN}
 
     def _on_each(self, subject: Subject, reference: Crosscoder, l0: float) -> dict[str, Figures]:
-        """A reference of one source on each of the two models by itself, as it is and with no more active latents than ours in all."""
+        """A reference of one source on each of the two models by itself, as it is and with as many latents active in all."""
         ours, contrast = subject.crosscoder.sources, comparable(subject.crosscoder)
         if not contrast or len(reference.sources) > 1 or reference.sources.d_total != ours[contrast[0]].width:
             return {}

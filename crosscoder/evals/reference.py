@@ -18,8 +18,8 @@ class Reference:
     """Where the other dictionary comes from.
 
     Args:
-        spec: as `crosscoder.load` takes it; None: an SAE of the contrast's second source (base) alone, trained beside the crosscoder,
-            of the same size and by the same recipe.
+        spec: as `crosscoder.load` takes it; None: an SAE of the contrast's second source (base) alone, trained beside the
+            crosscoder, of the same size and by the same recipe.
         reads: the reference's source → the language model of ours that it reads, where their names differ.
         layout, input_scale: see `crosscoder.load`.
         train_tokens: of one that is trained; None: as many as the crosscoder.
@@ -58,11 +58,11 @@ class Reference:
                     f"the reference reads '{source.name}'; which of ours is that? "
                     f"eval.compare.reference.reads={{{source.name}: {'|'.join(lms)}}}"
                 )
-            same = [mine for mine in ours if mine.lm == lm and source.hookpoint in ("", mine.hookpoint)]
+            same = [one for one in ours if one.lm == lm and source.hookpoint in ("", one.hookpoint)]
+            same.sort(key=lambda one: one.name != source.name)  # worlds without language models know names only
             if same and same[0].width != source.width:
-                raise UserError(
-                    f"the reference reads {lm} with width {source.width}, but {same[0].hookpoint} of {lm} has width {same[0].width}"
-                )
+                mine = f"{same[0].hookpoint} of {lm} has width {same[0].width}"
+                raise UserError(f"the reference reads {lm} with width {source.width}, but {mine}")
             # where it does not say at which hookpoint, it is taken to be ours
             placed.append(same[0] if same else Source(f"{lm}.{source.hookpoint}", source.width, lm, source.hookpoint))
         if not set(placed) & set(ours):

@@ -4,6 +4,7 @@ A layout is one file of this package that has a `LAYOUT` (base.py); every such f
 told by the files in it; where two layouts fit, nothing is guessed.
 """
 
+import copy
 import importlib
 import pkgutil
 import tempfile
@@ -51,9 +52,9 @@ def load(
         raise UserError(f"no layout '{layout}'; there is {', '.join(layouts())}")
     patterns = {name for one in layouts().values() for name in (*one.files, *one.optional)} | set(own.FILES)
     place = locate(asked, sorted(patterns))
-    for path in (place.path, place.path / "crosscoder"):
-        if layout is None and path.is_dir() and own.matches(files := replace(place, path=path)):
-            crosscoder = Crosscoder.from_pretrained(path)
+    for files in (place, replace(place, path=place.path / "crosscoder", digests={})):
+        if layout is None and files.path.is_dir() and own.matches(files):
+            crosscoder = Crosscoder.from_pretrained(files.path)
             crosscoder.provenance |= own.provenance(files)
             return crosscoder
     found = layouts()[layout] if layout else detect(place)
@@ -103,6 +104,6 @@ def export(crosscoder: Crosscoder, layout: str, folder: str | Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         whole = Path(scratch) / "whole"
         whole.mkdir()
-        writable[layout](crosscoder.fold(), whole)
+        writable[layout](copy.deepcopy(crosscoder.fold()).cpu(), whole)
         whole.replace(folder)
     return folder

@@ -14,25 +14,19 @@ weighed by alpha_sae and alpha_cc; 4 1; 5 decoupled: each model by its own a_m. 
 and a decoupled latent becomes a row per model. Model 0 is the base. (Their library reports f · n as activations.)
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from crosscoder.activations import Activation
-from crosscoder.activations.batch_topk import BatchTopK
-from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.errors import UserError
 from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, pair_of, role
+from crosscoder.formats.dictionary_learning_write import SUM, write
 from crosscoder.formats.folder import Folder, Tensors, setting
-from crosscoder.model import Crosscoder
-from crosscoder.sources import Sources
 
-SUM, ROOT, MIXED, NONE, DECOUPLED = 1, 2, 3, 4, 5
+ROOT, MIXED, NONE, DECOUPLED = 2, 3, 4, 5
 EPSILON = 1e-8  # that is added to s where reconstructions are divided by it
 NAMES = {"CROSSCODER": SUM, "SAE": ROOT, "MIXED": MIXED, "NONE": NONE, "DECOUPLED": DECOUPLED}
 WEIGHTS = ("model.safetensors", "cc_weights.pt", "model_final.pt")
@@ -87,7 +81,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     elif threshold.any():
         plain = jumprelu(threshold / n)
     lms = _models(trainer)
-    sources = _sources(M, d, f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else "")
+    sources = pair_of([d] * M, f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else "")
     notes = {"dict_class": kind, "code_normalization": code} | ({"lms": lms} if lms else {})
     return Dictionary(
         sources,
@@ -97,7 +91,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         b_dec.flatten(),
         plain,
         norm="raw activations" if scale is None else "(x − mean) · s, one s for each model",
-        # Gemma 2 runs kept BOS; what others left out is not in the files
+        # this library's runs on Gemma 2 kept BOS; what others left out is not in the files
         bos=True if any("gemma-2" in lm for lm in lms) else None,
         mean=mean,
         scale=scale,
@@ -107,10 +101,6 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         models=dict(zip(("base", "chat"), lms, strict=True)) if len(lms) == M == 2 else {},
         notes=notes,
     )
-
-
-def _sources(M: int, d: int, hookpoint: str) -> Sources:
-    return pair_of([d] * M, hookpoint)
 
 
 def normaliser(file: Tensors, axes: str, M: int, d: int) -> tuple[Tensor | None, Tensor | None]:
@@ -160,71 +150,6 @@ def _models(trainer: dict[str, Any]) -> list[str]:
         if letter == "-" and base and chat.startswith(base) and chat != base and role(chat) == "chat":
             return [base, chat]
     return []
-
-
-def write(crosscoder: Crosscoder, folder: Path) -> None:
-    """A crosscoder of streams of one width, in training units with its normaliser, as the newer generation writes it."""
-    sources, widths = crosscoder.sources, set(crosscoder.sources.widths)
-    if len(widths) > 1:
-        raise UserError(f"dictionary_learning holds streams of one width, not {sources.describe()}")
-    (d,), M, n_latents = widths, len(sources), crosscoder.n_latents
-    scale, mean = crosscoder.scale.cpu().view(M, d), crosscoder.mean.cpu()
-    if not torch.equal(scale, scale[:, :1].expand(M, d)):
-        raise UserError(
-            "dictionary_learning knows one scale for each model; this crosscoder has one for each dimension"
-        )
-    W_enc, W_dec = (
-        w.detach().cpu() for w in (crosscoder.W_enc * crosscoder.scale, crosscoder.W_dec / crosscoder.scale)
-    )
-    b_enc = crosscoder.b_enc.detach().cpu() + (crosscoder.W_enc.double() @ crosscoder.mean.double()).float().cpu()
-    b_dec = ((crosscoder.b_dec - crosscoder.mean) / crosscoder.scale).detach().cpu()
-    tensors = {
-        "encoder.weight": W_enc.view(n_latents, M, d).permute(1, 2, 0),
-        "encoder.bias": b_enc,
-        "decoder.weight": W_dec.view(n_latents, M, d).transpose(0, 1),
-        "decoder.bias": b_dec.view(M, d),
-        "code_normalization_id": torch.tensor(SUM),
-        "activation_mean": mean.view(M, d),
-        "activation_std": scale / d**0.5,  # so that target_rms / ‖std‖ is the scale
-        "activation_global_scale": 1 / scale[:, 0],
-        "target_rms": torch.tensor(1.0),
-    }
-    batch_topk = not isinstance(crosscoder.activation, ReLU)
-    if batch_topk:
-        tensors |= {
-            "threshold": _one_threshold(crosscoder, tensors["decoder.weight"].norm(dim=-1).sum(0)),
-            "k": torch.tensor(0),
-        }
-    settings = {"activation_dim": d, "dict_size": n_latents, "num_layers": M, "code_normalization": "CROSSCODER"}
-    settings |= {"target_rms": 1.0, "dict_class": "BatchTopKCrossCoder" if batch_topk else "CrossCoder"}
-    lms = (crosscoder.provenance.get("pair") or {}).get("lms", {})
-    names = [str(lms.get(source.lm, {}).get("weights", source.lm)) for source in reversed(sources.items)]
-    trainer = {
-        "dict_class": settings["dict_class"],
-        "lm_name": "-".join(names),
-        "activation_dim": d,
-        "dict_size": n_latents,
-    }
-    layers = {source.hookpoint.rpartition(".")[2] for source in sources}
-    if len(layers) == 1 and (layer := layers.pop()).isdigit():
-        trainer["layer"] = int(layer)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    (folder / "trainer_config.json").write_text(json.dumps({"trainer": trainer}, indent=2) + "\n")
-
-
-def _one_threshold(crosscoder: Crosscoder, n: Tensor) -> Tensor:
-    """θ where every latent's threshold is θ / n_i, as BatchTopK leaves them."""
-    if not isinstance(crosscoder.activation, JumpReLU | BatchTopK):
-        name = crosscoder.activation.spec()["name"]
-        raise UserError(f"dictionary_learning's crosscoders select by one threshold or not at all, not by {name}")
-    threshold = crosscoder.activation.threshold.cpu().clamp(min=0)
-    theta = (threshold * n)[(n > 0) | threshold.isfinite()]  # a latent that writes nothing has θ / 0
-    if not torch.allclose(theta, theta.median().expand_as(theta), rtol=1e-3, atol=1e-8):
-        raise UserError(
-            "dictionary_learning holds one threshold for all latents; this crosscoder has one of each its own"
-        )
-    return theta.median()
 
 
 LAYOUT = Layout(

@@ -28,7 +28,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         raise UserError(f"{folder.origin} is a transcoder, which maps one site to another: not read")
     file = folder.tensors("params.npz")
     # some files spell their keys in lower case
-    spelt = {re.sub("^w_", "W_", name): tensor for name, tensor in file.left.items()}
+    spelt = {re.sub("^w", "W", name.lower()): tensor for name, tensor in file.left.items()}
     if len(spelt) < len(file.left):
         raise UserError(f"{file.file} holds the same weights in upper and lower case")
     file = Tensors(file.file, spelt)

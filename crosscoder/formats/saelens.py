@@ -11,17 +11,12 @@
 A gated latent is a JumpReLU: with W_enc · exp(r_mag), b_mag and θ = b_mag − exp(r_mag) · b_gate (Rajamanoharan et al. 2024).
 """
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from crosscoder.activations import Activation
-from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
@@ -37,9 +32,8 @@ from crosscoder.formats.base import (
 )
 from crosscoder.formats.folder import Folder, Tensors, one_of, setting
 from crosscoder.formats.hookpoints import hookpoint
-from crosscoder.model import Crosscoder
+from crosscoder.formats.saelens_write import CONFIG, WEIGHTS, write
 
-CONFIG, WEIGHTS, VERSION = "cfg.json", "sae_weights.safetensors", "6.54.12"
 PER_TOKEN = ("constant_norm_rescale", "layer_norm", "covariance_whitening")
 
 
@@ -47,7 +41,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     """The SAE of one site."""
     where, config = f"{folder.path}/{CONFIG}", folder.json(CONFIG)
     setting(config, "metadata", dict, where, None)
-    config = _current(config)
+    config = _current(config, where)
     architecture = one_of(
         setting(config, "architecture", str, where), ("standard", "topk", "jumprelu", "gated"), f"{where}: architecture"
     )
@@ -69,12 +63,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     place = hookpoint(_text(metadata.get("hf_hook_name")) or _text(metadata.get("hook_name")))
     sources, models = one_source(sizes["d"], place, _text(metadata.get("model_name")))
     widths = metadata.get("widths")  # written here: a crosscoder's sources side by side
-    if (
-        isinstance(widths, list)
-        and all(type(n) is int for n in widths)
-        and sum(widths) == sizes["d"]
-        and min(widths) > 0
-    ):
+    if isinstance(widths, list) and all(type(n) is int and n > 0 for n in widths) and sum(widths) == sizes["d"]:
         sources, models = pair_of(widths, hookpoint((_text(metadata.get("hook_name")) or "").partition(",")[0])), {}
     if norm == "none":
         no_input_scale(given, folder)
@@ -102,7 +91,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _current(config: dict[str, Any]) -> dict[str, Any]:
+def _current(config: dict[str, Any], where: str) -> dict[str, Any]:
     """A configuration from before version 6 in today's words."""
     config = dict(config)
     metadata = dict(config.get("metadata") or {})
@@ -115,7 +104,9 @@ def _current(config: dict[str, Any]) -> dict[str, Any]:
             metadata.setdefault("hook_name" if name == "hook_point" else name, config[name])
     config.setdefault("apply_b_dec_to_input", True)
     config.setdefault("architecture", "standard")
-    if (config.get("activation_fn") or config.get("activation_fn_str")) == "topk":
+    activation = config.get("activation_fn") or config.get("activation_fn_str") or "relu"
+    one_of(activation, ("relu", "topk"), f"{where}: activation_fn")
+    if activation == "topk":
         kwargs = config.get("activation_fn_kwargs")
         config |= {"architecture": "topk", "k": kwargs.get("k") if isinstance(kwargs, dict) else None}
     normalised = config.get("normalize_activations", False)
@@ -157,45 +148,6 @@ def _gated(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor
 
 
 KINDS = {"standard": _standard, "topk": _topk, "jumprelu": _jumprelu, "gated": _gated}
-
-
-def write(crosscoder: Crosscoder, folder: Path) -> None:
-    """A crosscoder as an SAE on its sources' activations side by side, [x_base; x_chat].
-
-    TopK selects by pre · n here and by the pre-activation there, so n goes into the weights: its f is n times ours.
-    """
-    activation, n = crosscoder.activation, torch.ones(crosscoder.n_latents)
-    config: dict[str, Any] = {"d_in": crosscoder.sources.d_total, "d_sae": crosscoder.n_latents, "dtype": "float32"}
-    config |= {
-        "device": "cpu",
-        "apply_b_dec_to_input": False,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-    }
-    tensors: dict[str, Tensor] = {}
-    if isinstance(activation, JumpReLU):
-        config["architecture"], tensors["threshold"] = "jumprelu", activation.threshold.clamp(min=0)
-    elif type(activation) is TopK:
-        config |= {"architecture": "topk", "k": activation.k, "rescale_acts_by_decoder_norm": False}
-        n = crosscoder.selection_scale.cpu()
-    elif isinstance(activation, ReLU):
-        config["architecture"] = "standard"
-    else:
-        raise UserError(f"SAELens has no activation like {activation.spec()['name']}")
-    tensors |= {"W_enc": (crosscoder.W_enc.cpu() * n[:, None]).T, "b_enc": crosscoder.b_enc.cpu() * n}
-    tensors |= {"W_dec": crosscoder.W_dec.cpu() / n.where(n > 0, 1)[:, None], "b_dec": crosscoder.b_dec.cpu()}
-    sources = [f"{source.lm} {source.hookpoint}".strip() for source in crosscoder.sources]
-    lms = (crosscoder.provenance.get("pair") or {}).get("lms", {})
-    config["metadata"] = {
-        "sae_lens_version": VERSION,
-        "model_name": ", ".join(str(lms.get(s.lm, {}).get("weights", s.lm)) for s in crosscoder.sources),
-        "hook_name": ", ".join(source.hookpoint for source in crosscoder.sources),
-        "prepend_bos": True,
-        "sources": sources,
-        "widths": list(crosscoder.sources.widths),
-    }
-    save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
 LAYOUT = Layout("saelens", (CONFIG, WEIGHTS), read, write=write)

@@ -12,14 +12,14 @@ from crosscoder.report.shapes import Row, finite, rows_of
 from crosscoder.report.tables import extent, figure
 
 NOTE = (
-    "The crosscoder beside another dictionary on the same tokens. Sparser: its smallest active entries left out until as many are "
-    "active as in the other. On each: a dictionary of one model, read on both models one after the other."
+    "The crosscoder beside another dictionary on the same tokens. Sparser: its smallest active entries left out until as many "
+    "are active as in the other. On each: a dictionary of one model, read on both models one after the other."
 )
 QUALITY = "Fraction of variance explained, and of the difference between the models, where a dictionary reads both."
 KIN = (
-    "Medians over live latents. Cosine: of the nearest decoder in the other dictionary. One to one: where each of its latents may "
-    "serve once. Correlation and Jaccard: with the latent that fires most alike. R²: of a latent's activity, by the other's whole "
-    "code on other tokens."
+    "Medians over live latents. Cosine: of the nearest decoder in the other dictionary. One to one: where each of its latents "
+    "may serve once. Correlation and Jaccard: with the latent that fires most alike. R²: of a latent's activity, by the other's "
+    "whole code on other tokens."
 )
 LATENTS = "The latents that write most of the difference, and how far the other dictionary has them."
 FVE = ("fve", "fve_standardised")

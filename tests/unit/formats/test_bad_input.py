@@ -55,6 +55,13 @@ def test_another_shape_or_kind_is_refused(layout, spoilt, tmp_path):
     refused(tmp_path, input_scale=folders.INPUT_SCALE.get(layout))
 
 
+@pytest.mark.parametrize("shape", [(0, 6), (4, 0)])
+def test_a_dictionary_of_nothing_is_refused(shape, tmp_path):
+    (d, F), names = shape, ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+    tensors = dict(zip(names, map(torch.ones, ((d, F), (F,), (F, d), (d,), (F,))), strict=True))
+    refused(folders.write(tmp_path, {"params.npz": tensors}), "params.npz", f"'W_enc' has shape [{d}, {F}]")
+
+
 @every_layout
 def test_a_tensor_that_nobody_knows_is_refused(layout, tmp_path):
     file = spoil(layout, tmp_path, lambda tensors: tensors.update(secret=torch.ones(3)))

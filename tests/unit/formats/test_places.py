@@ -37,6 +37,7 @@ TWO = {"base": 0.5, "chat": 0.25}
         "hf://a/b@x@y",
         "a/../../b",
         "gemma-scope-2b-pt-res/../../x",
+        "gemma-scope-2b-pt-res/layer\n_12/width_16k",
         "gemma-scope-2b-pt-res/embedding/../../../x",
         "gemma-scope-2-270m-pt/crosscoder/../../x",
         "gemma-scope-2b-pt-res@../layer_12/width_16k",
@@ -80,7 +81,7 @@ def test_a_file_is_no_folder(tmp_path):
 def test_what_is_in_an_unknown_folder_is_said(tmp_path):
     refused(tmp_path, "no known layout", "it has nothing")
     (tmp_path / "notes.txt").write_text("")
-    (tmp_path / "²_cfg.json").write_text("{}")
+    (tmp_path / "1²").write_text("no number")
     (tmp_path / "layer_3").mkdir()
     refused(tmp_path, "no known layout", "notes.txt", "layer_3/")
 

@@ -102,7 +102,10 @@ def test_an_unreachable_hub_is_named():
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(GatedRepoError, "'a/b' is gated: accept its terms"), (RepositoryNotFoundError, "'a/b' is neither a local folder nor on the hub")],
+    [
+        (GatedRepoError, "'a/b' is gated: accept its terms"),
+        (RepositoryNotFoundError, "'a/b' is neither a local folder nor on the hub"),
+    ],
 )
 def test_what_the_hub_refuses_is_named(monkeypatch, error, message):
     def refuse(*_, **__):
