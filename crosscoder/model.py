@@ -313,9 +313,11 @@ class Crosscoder(nn.Module):
             crosscoder = cls(sources, config["n_latents"], activation, init=lambda *_: (empty, empty.clone()))
             crosscoder.groups = weights.get("groups")
             crosscoder.load_state_dict(weights)
-        except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+            crosscoder.provenance = dict(config["provenance"])
+        except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder} is not a saved crosscoder: {str(error).splitlines()[0]}") from error
-        crosscoder.provenance = config["provenance"]
+        if bad := [name for name, tensor in crosscoder.state_dict().items() if tensor.isnan().any()]:
+            raise UserError(f"{folder} is not a saved crosscoder of use: {', '.join(bad)} holds NaN")
         if (metrics := folder.parent / "metrics.json").exists():
             crosscoder.metrics = json.loads(metrics.read_text(encoding="utf-8"))
         return crosscoder.eval()

@@ -28,7 +28,7 @@ from crosscoder.metrics import Variance
 from crosscoder.model import Crosscoder
 from crosscoder.runs import Run
 
-SHOWN = ("fve", "fve_standardised", "delta_ce", "loss_recovered")
+SHOWN = ("fve", "fve_standardised", "kl", "delta_ce", "loss_recovered")
 CLOSE = 0.01  # L0s that differ by less are matched already
 Figures = dict[str, float]
 

@@ -13,6 +13,7 @@ from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
 from crosscoder.lm import Reading
 from crosscoder.model import Crosscoder
+from crosscoder.sources import Sources
 from crosscoder.types import Tokens
 from tests.small import crosscoder_of, random_acts
 
@@ -202,6 +203,12 @@ def test_saving_again_replaces(crosscoder, tmp_path):
         (lambda config: config | {"n_latents": 25}, "is not a saved crosscoder"),
         (lambda config: config | {"activation": {"name": "os"}}, "unknown activation 'os'"),
         (lambda config: {"format": 1}, "is not a saved crosscoder"),
+        (lambda config: config | {"sources": []}, "is not a saved crosscoder"),
+        (lambda config: config | {"provenance": 3}, "is not a saved crosscoder"),
+        (
+            lambda config: {key: value for key, value in config.items() if key != "provenance"},
+            "is not a saved crosscoder",
+        ),
     ],
 )
 def test_a_folder_that_is_no_crosscoder_says_why(crosscoder, tmp_path, spoil, message):
@@ -218,6 +225,13 @@ def test_damaged_weights_are_refused(crosscoder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(UserError, match="is not a saved crosscoder"):
         Crosscoder.from_pretrained(tmp_path / "c")
+
+
+def test_weights_that_are_no_numbers_are_refused(crosscoder, tmp_path):
+    with torch.no_grad():
+        crosscoder.W_dec[3, 2] = torch.nan
+    with pytest.raises(UserError, match="W_dec holds NaN"):
+        Crosscoder.from_pretrained(crosscoder.save_pretrained(tmp_path / "c"))
 
 
 @pytest.mark.parametrize("path", ["nowhere", "no/such/folder", "."])
@@ -257,3 +271,38 @@ def test_push_to_hub_uploads_a_folder_that_loads(crosscoder, tmp_path, monkeypat
     monkeypatch.setattr(huggingface_hub, "HfApi", StubHub)
     assert crosscoder.push_to_hub("someone/crosscoder") == "https://hub/someone/crosscoder"
     assert torch.equal(Crosscoder.from_pretrained(tmp_path / "hub").W_dec, crosscoder.fold().W_dec)
+    assert 'load("someone/crosscoder")' in (tmp_path / "hub" / "README.md").read_text()
+
+
+# --- made of weights that exist ---
+
+
+def test_weights_in_training_units_are_folded_as_our_own_are(crosscoder, raw):
+    folded = crosscoder.fold()
+    weights = crosscoder.W_enc, crosscoder.b_enc, crosscoder.W_dec, crosscoder.b_dec
+    made = Crosscoder.of(
+        crosscoder.sources, weights, folded.activation, (crosscoder.mean, crosscoder.scale), crosscoder.selection_scale
+    )
+    assert torch.equal(made.decode(made.encode(raw)), folded.decode(folded.encode(raw)))
+    assert torch.equal(made.decoder_norms(), folded.decoder_norms())
+
+
+def test_rows_of_one_latent_are_saved_with_their_groups(tmp_path):
+    plain = crosscoder_of(TopK(4)).fold()
+    groups = torch.arange(12).repeat(2)
+    grouped = Crosscoder.of(plain.sources, (plain.W_enc, plain.b_enc, plain.W_dec, plain.b_dec), TopK(4), groups=groups)
+    grouped.save_pretrained(tmp_path / "grouped")
+    assert torch.equal(Crosscoder.from_pretrained(tmp_path / "grouped").groups, groups)
+    assert Crosscoder.from_pretrained(plain.save_pretrained(tmp_path / "plain")).groups is None
+
+
+def test_other_names_or_another_activation_leave_the_original_alone(crosscoder, raw):
+    folded = crosscoder.fold()
+    before = folded.encode(raw).to_dense()
+    sources = Sources(folded.sources.items)
+    other = folded.but(sources=sources, activation=ReLU())
+    assert other.sources.contrast is None
+    assert other.W_enc.data_ptr() == folded.W_enc.data_ptr()
+    assert torch.equal(other.scale, folded.scale)
+    assert (other.encode(raw).to_dense() > 0).sum() > (before > 0).sum()
+    assert torch.equal(folded.encode(raw).to_dense(), before)

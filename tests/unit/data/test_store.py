@@ -111,6 +111,16 @@ def test_sources_that_do_not_fit_are_told_in_full(store):
         store.require(sources_of(3, 5, 2))
 
 
+def test_another_hookpoint_is_another_stream(tmp_path):
+    store = store_of(tmp_path / "s", {"base": torch.ones(4, 3)}, [4])
+    store.require(sources_of(3))  # it does not say where it was read
+    store.meta["sources"]["base"]["hookpoint"] = "resid_post.2"
+    with pytest.raises(
+        UserError, match=r"store has base at resid_post\.2, but the crosscoder expects it at resid_post\.1"
+    ):
+        store.require(sources_of(3))
+
+
 # --- taking over from another store ---
 
 
