@@ -24,7 +24,7 @@ def matrix(codes: Iterable[Code]) -> sparse.csr_matrix:
             x.cpu().numpy() for x in (code.values.double(), code.index.latents, code.index.starts)
         )
         parts.append(sparse.csr_matrix((values, columns, starts), shape=(len(code), code.n_latents)))
-    return sparse.vstack(parts, format="csr")
+    return sparse.csr_matrix(sparse.vstack(parts))
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Cofiring:
     @classmethod
     def of(cls, ours: sparse.csr_matrix, theirs: sparse.csr_matrix) -> "Cofiring":
         """From both codes."""
-        n = ours.shape[0]
+        n, _ = ours.shape  # type: ignore[misc]
         active = [code.astype(bool).astype(np.float64) for code in (ours, theirs)]
         together, products = ((a.T @ b).tocsr() for a, b in (active, (ours, theirs)))
         for pairs in (

@@ -7,12 +7,13 @@ sums, so the number of tokens is free. R² < 0: worse than the latent's own mean
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from scipy import sparse
 
-Matrix = np.ndarray | sparse.spmatrix
+Matrix: TypeAlias = Any  # [n_tokens, m], of numpy or of scipy.sparse
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 AT_A_TIME = 2048  # tokens whose predictions are in memory together
 
@@ -63,4 +64,4 @@ def _mean(matrix: Matrix) -> np.ndarray:
 
 
 def _dense(matrix: Matrix) -> np.ndarray:
-    return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)  # type: ignore[union-attr]
+    return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)

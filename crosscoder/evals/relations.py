@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from crosscoder.data import Store
@@ -28,7 +27,8 @@ MEASURES = {
     "R²": "r2",
     "R² of activations": "r2/activations",
 }
-KEPT = ("latent", "verdict", "dead", "density", "difference_share", "delta_norm", "cosine")  # of the diff eval's table
+KEPT = {"verdict": "verdict", "dead": "dead", "density": "density", "difference_share": "difference_share"}
+KEPT |= {"delta_norm": "delta_norm", "decoder_cosine": "cosine"}  # of the diff eval's table
 HIDDEN = ("nearest", "partner", "firing_with", "correlation/nearest", "jaccard/nearest")
 
 
@@ -79,9 +79,9 @@ class Relations:
         columns["jaccard"] = together.at(np.maximum(columns["firing_with"], 0))[1]
         columns["correlation/nearest"], columns["jaccard/nearest"] = together.at(columns["nearest"])
         r2, meta = self._explained(subject, reference, heldout)
-        frame = table.frame[[column for column in KEPT if column in table.frame]]
-        frame = frame.rename(columns={"cosine": "decoder_cosine"}).assign(**columns, **r2)
-        classes = {name: self._summary(rows) for name, rows in self._classes(frame, table).items()}
+        known = {title: table[column] for title, column in KEPT.items() if column in table.columns}
+        found = LatentTable.of(known | columns | r2, table.meta)
+        classes = {name: self._summary(rows) for name, rows in self._classes(found).items()}
         scalars = {
             f"{key}/{name.replace('-', '_').replace(' ', '_')}": summary[measure]
             for key, measure in {"cosine": f"cosine {home.name}", "one_to_one": "one to one", "explained": "R²"}.items()
@@ -89,12 +89,12 @@ class Relations:
             if summary["latents"]
         }
         measures = [{"median of": key} | {name: one[key] for name, one in classes.items()} for key in classes["all"]]
-        by = "difference_share" if "difference_share" in frame else "density"
-        shown = [c for c in ("latent", "verdict", by, *columns, *r2) if c in frame and c not in HIDDEN]
-        titles = {column: name for name, column in MEASURES.items()}
-        first = frame[shown].nlargest(self.top, by).rename(columns=titles).to_dict("records")
-        files = {"compare.parquet": LatentTable(frame, table.meta)}
-        return Related(scalars, {"classes": measures, "latents": first}, meta, files)
+        by = "difference_share" if "difference_share" in known else "density"
+        shown = [c for c in ("latent", "verdict", by, *columns, *r2) if c in found.columns and c not in HIDDEN]
+        first = LatentTable(found.frame[shown]).top(by, self.top).frame  # type: ignore[arg-type]
+        first = first.rename(columns={column: name for name, column in MEASURES.items()})
+        tables = {"classes": measures, "latents": first.to_dict("records")}
+        return Related(scalars, tables, meta, {"compare.parquet": found})
 
     def _explained(
         self, subject: Subject, reference: Crosscoder, heldout: Store
@@ -128,29 +128,37 @@ class Relations:
         for name, regressors in {"r2": codes, "r2/activations": acts}.items():
             parts: list[tuple[Matrix, Matrix]] = list(zip(regressors, targets, strict=True))
             found[name], penalties[name] = explained(parts[0], parts[1], parts[2])
-        fitted = {"fitted_on": int(targets[0].shape[0]), "regressors": int(codes[0].shape[1]), "penalty": penalties}
+        n_tokens, n_regressors = codes[0].shape  # type: ignore[misc]
+        fitted = {"fitted_on": n_tokens, "regressors": n_regressors, "penalty": penalties}
         return found, fitted
 
-    def _classes(self, frame: pd.DataFrame, table: LatentTable) -> dict[str, pd.DataFrame]:
+    def _classes(self, table: LatentTable) -> dict[str, LatentTable]:
         """Live latents by verdict; the exclusive ones of the contrast's first source also where there are none."""
-        alive = frame[~frame["dead"]]
-        classes = {"all": alive}
-        if "verdict" in frame:
+        classes = {"all": (alive := table.query("not dead"))}
+        if "verdict" in table.columns:
             specific = f"{table.meta['contrast'][0]}-specific"
-            names = [specific, *sorted({str(name) for name in alive["verdict"]} - {specific})]
-            classes |= {name: alive[alive["verdict"] == name] for name in names}
-            classes[MOST] = alive.nlargest(self.n_most, "difference_share")
+            names = [specific, *sorted(set(alive["verdict"]) - {specific})]
+            classes |= {name: alive.query(f"verdict == '{name}'") for name in names}
+            classes[MOST] = alive.top("difference_share", self.n_most)
         return classes
 
-    def _summary(self, rows: pd.DataFrame) -> dict[str, Any]:
-        medians = {name: c for name, c in MEASURES.items() if c in rows}
-        medians = {c.replace("/", " "): c for c in rows if c.startswith("cosine/")} | medians
+    def _summary(self, rows: LatentTable) -> dict[str, Any]:
+        cosines = {column.replace("/", " "): column for column in rows.columns if column.startswith("cosine/")}
         return {
             "latents": len(rows),
-            **{name: float(rows[column].median()) for name, column in medians.items()},
-            f"share one to one > {self.found:g}": float((rows["one_to_one"] > self.found).mean()),
-            "share R² > ½": float((rows["r2"] > 0.5).mean()),
+            **{name: _median(rows[column]) for name, column in (cosines | MEASURES).items()},
+            f"share one to one > {self.found:g}": _share(rows["one_to_one"] > self.found),
+            "share R² > ½": _share(rows["r2"] > 0.5),
         }
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _share(which: np.ndarray) -> float:
+    return float(which.mean()) if len(which) else float("nan")
 
 
 @torch.no_grad()
