@@ -99,12 +99,15 @@ class Crosscoder(nn.Module):
         an empirical matter.
         """
         reading = acts if isinstance(acts, Reading) else None
-        if reading and reading.sources.items != self.sources.items:
+        if reading and not set(self.sources.items) <= set(reading.sources.items):
             read, wanted = ([f"{s.lm} {s.hookpoint}" for s in sources] for sources in (reading.sources, self.sources))
             raise UserError(
                 f"activations were read at {', '.join(read)}, but the crosscoder expects {', '.join(wanted)}"
             )
-        x = acts.acts.to(self.W_enc.device) if isinstance(acts, Reading) else acts
+        if isinstance(acts, Reading):  # which may hold more than is needed, in another order
+            x = torch.cat([acts[name] for name in self.sources.names], dim=-1).to(self.W_enc.device)
+        else:
+            x = acts
         if mode == "solo":
             x = self.complete(x, source or (self.sources.contrast or self.sources.names)[0])
         code = self._code(x)

@@ -13,7 +13,7 @@ from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
 from crosscoder.lm import Reading
 from crosscoder.model import Crosscoder
-from crosscoder.sources import Sources
+from crosscoder.sources import Source, Sources
 from crosscoder.types import Tokens
 from tests.small import crosscoder_of, random_acts
 
@@ -117,6 +117,19 @@ def test_the_code_of_a_reading_carries_its_tokens(activation):
     assert code.strings == reading.strings
     torch.testing.assert_close(code.to_dense(), crosscoder.encode(reading.acts).to_dense())
     assert crosscoder.encode(reading, mode="solo").tokens is tokens
+
+
+def test_of_a_reading_only_the_crosscoders_own_sources_are_read():
+    crosscoder, tokens = crosscoder_of(TopK(4), widths=(6, 6)).eval(), Tokens(*(torch.arange(9) for _ in range(4)))
+    base, chat = crosscoder.sources.items
+    third = Source("third", 3, "third", "resid_post.1")
+    acts = dict(zip(("chat", "third", "base"), (random_acts(9, n, n) for n in (6, 3, 6)), strict=True))
+    acts["base"] = acts["base"] + 1
+    reading = Reading(torch.cat([*acts.values()], dim=1), tokens, [""] * 9, Sources((chat, third, base)))
+    expected = crosscoder.encode(torch.cat([acts["base"], acts["chat"]], dim=1))
+    torch.testing.assert_close(crosscoder.encode(reading).to_dense(), expected.to_dense())
+    with pytest.raises(UserError, match=r"but the crosscoder expects base resid_post\.1, chat resid_post\.1"):
+        crosscoder.encode(Reading(acts["chat"], tokens, [""] * 9, Sources((chat,))))
 
 
 # --- views and units ---
