@@ -243,7 +243,7 @@ def test_damaged_weights_are_refused(crosscoder, tmp_path):
 def test_weights_that_are_no_numbers_are_refused(crosscoder, tmp_path):
     with torch.no_grad():
         crosscoder.W_dec[3, 2] = torch.nan
-    with pytest.raises(UserError, match="W_dec.* holds NaN"):
+    with pytest.raises(UserError, match=r"W_dec.* holds NaN"):
         Crosscoder.from_pretrained(crosscoder.save_pretrained(tmp_path / "c"))
 
 
