@@ -97,10 +97,15 @@ def report(title: str, rows: list[dict[str, Any]], to: Path | None, device: str 
     show(title, across(rows))
     console.print(machine(device), style="dim")
     if to:
-        command = f"python -m {sys.modules['__main__'].__spec__.name} {' '.join(sys.argv[1:])}"
-        written = {"title": title, "machine": machine(device), "command": command, "rows": rows}
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        write(to, title, rows, device)
+
+
+def write(to: Path, title: str, rows: list[dict[str, Any]], device: str = "cpu") -> None:
+    """The rows with what they were measured on, and by which command."""
+    command = f"python -m {sys.modules['__main__'].__spec__.name} {' '.join(sys.argv[1:])}"
+    written = {"title": title, "machine": machine(device), "command": command, "rows": rows}
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
 def across(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

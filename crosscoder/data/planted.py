@@ -1,6 +1,6 @@
 """A planted world: two synthetic streams whose features, and which of them each stream has, are known.
 
-    x_s = Σ_i a_i^s · g_i^s · u_i^s + noise,   a_i ≠ 0 with probability p_i ∝ 1 / √rank
+    x_s = Σ_i a_i^s · g_i^s · u_i^s + noise,   a_i ≠ 0 with probability p_i ∝ rank^−exponent
 
 Features i are random unit directions u_i, in classes:
 
@@ -10,6 +10,9 @@ Features i are random unit directions u_i, in classes:
     rescaled     the same, but weaker in one stream by a gain between 0.05 and 1 (in base and in chat by turns)
     shifted      the same direction, active in different contexts: of the tokens where it is on in either, it is on in
                  both in a share `overlap`, else in one of them
+
+Features may fire together, and some only where another does (firing.py), and be of very different sizes. A dictionary with fewer
+latents than features makes a world under-complete.
 
 Written as stores, so that everything downstream treats it like harvested activations. `truth.safetensors` beside the train
 store holds directions and chat_directions [n, d], gains [2, n] (base, chat), rates and classes [n].
@@ -26,6 +29,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from crosscoder.data.firing import fires
 from crosscoder.data.harvest import Harvest
 from crosscoder.data.splits import Splits
 from crosscoder.data.store import Store
@@ -33,6 +37,7 @@ from crosscoder.data.text import Part
 from crosscoder.lm import Pair
 from crosscoder.types import Kind
 
+CLASSES = ("shared", "base_only", "chat_only", "rotated", "rescaled", "shifted")
 SHARED, BASE_ONLY, CHAT_ONLY, ROTATED, RESCALED, SHIFTED = range(6)
 WEAKEST = 0.05  # gain
 
@@ -46,6 +51,10 @@ class Planted:
         shared, base_only, chat_only, rotated, rescaled, shifted: how many features of each class.
         overlap: of shifted features.
         active: features active on a token, on average.
+        exponent: of the power law of their rates.
+        spread: of their sizes, σ of a log-normal with mean 1; 0: uniform from ½ to 1½.
+        correlation: share of a Gaussian factor model in what decides whether a feature fires; its factors are `factors`.
+        children: share of the features that fire only where a more frequent one does.
         noise: standard deviation per dimension.
         seed: of directions and activations.
     """
@@ -59,6 +68,11 @@ class Planted:
     shifted: int = 0
     overlap: float = 0.5
     active: float = 6.0
+    exponent: float = 0.5
+    spread: float = 0.0
+    correlation: float = 0.0
+    factors: int = 10
+    children: float = 0.0
     noise: float = 0.02
     seed: int = 0
 
@@ -83,7 +97,8 @@ class Planted:
         n = len(classes)
         directions = torch.nn.functional.normalize(torch.randn(n, self.width, generator=generator), dim=-1)
         # power-law rates dealt at random, so that no class is the frequent one
-        rates = (1.0 / (1 + torch.randperm(n, generator=generator)).float().sqrt()).clamp(max=1.0)
+        ranks = (1 + torch.randperm(n, generator=generator)).float()
+        rates = 1.0 / (ranks.sqrt() if self.exponent == 0.5 else ranks**self.exponent)
         rates = (rates * self.active / rates.sum()).clamp(max=0.5)
         turned = torch.nn.functional.normalize(torch.randn(n, self.width, generator=generator), dim=-1)
         chat_directions = torch.where((classes == ROTATED)[:, None], turned, directions)
@@ -105,8 +120,13 @@ class Planted:
 
     def _strengths(self, n: int, part: Part, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         truth = self.truth()
-        on = torch.rand(n, len(truth["rates"]), generator=generator) < truth["rates"]
-        strength = on * (0.5 + torch.rand(n, len(truth["rates"]), generator=generator))
+        on = fires(n, truth["rates"], self.correlation, self.factors, self.children, generator, self.seed)
+        size = torch.rand(n, len(truth["rates"]), generator=generator)
+        if self.spread:  # the same draws, made log-normal
+            size = (self.spread * torch.special.ndtri(size.clamp(1e-6, 1 - 1e-6)) - self.spread**2 / 2).exp()
+        else:
+            size = 0.5 + size
+        strength = on * size
         where = torch.rand(strength.shape, generator=self._generator(part, 1000))
         base_too, chat_too = where < (1 + self.overlap) / 2, where > (1 - self.overlap) / 2
         shifted = truth["classes"] == SHIFTED
