@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from crosscoder.model import Crosscoder, Output
-from crosscoder.types import Acts
+from crosscoder.types import Acts, PerLatent
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class LossInput:
     """Fraction of the run that is over."""
     mean: Callable[[Tensor], Tensor]
     """Mean over the batch, of all processes."""
+    penalty: PerLatent | None = None
+    """[n_latents]: by what sparsity penalties are multiplied; None: 1."""
 
 
 @runtime_checkable

@@ -28,5 +28,7 @@ class L1:
     def __call__(self, given: LossInput) -> Tensor:
         by_source = given.crosscoder.decoder_norms()
         norms = by_source.sum(0) if self.norm == "sum" else by_source.square().sum(0).sqrt()
+        if given.penalty is not None:
+            norms = norms * given.penalty
         ramp = min(1.0, given.progress / self.warmup) if self.warmup else 1.0
         return ramp * given.mean(given.output.code.weighted(norms))

@@ -1,6 +1,6 @@
 """The one LightningModule: a crosscoder, its loss terms, its optimizer and schedule."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.constraints import Constraint, penalties
 from crosscoder.errors import UserError
 from crosscoder.losses import LossInput, Term, total
 from crosscoder.model import Crosscoder
@@ -28,6 +29,7 @@ class CrosscoderModule(L.LightningModule):
         schedule: progress → factor on the learning rate.
         n_steps: optimizer steps of the whole run: the unit of every schedule.
         dead_after: fraction of the run's tokens after which a silent latent counts as dead.
+        constraints: kept to after every step (crosscoder/constraints).
     """
 
     def __init__(
@@ -38,16 +40,26 @@ class CrosscoderModule(L.LightningModule):
         schedule: Callable[[float], float] = WarmupDecay(),  # noqa: B008 (frozen)
         n_steps: int = 1000,
         dead_after: float = 0.05,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         super().__init__()
         self.crosscoder, self.losses, self.optimizer_of, self.schedule = crosscoder, losses, optimizer, schedule
         self.n_steps, self.dead_after = n_steps, dead_after
         self.dead = DeadLatents(crosscoder.n_latents)
+        self.constraints = tuple(constraints)
+        for constraint in self.constraints:
+            constraint.begin(crosscoder)
+        self.project()
 
     @property
     def progress(self) -> float:
         """Fraction of the run that is over."""
         return min(1.0, self.global_step / self.n_steps)
+
+    def project(self) -> None:
+        """Put the weights where the constraints want them."""
+        for constraint in self.constraints:
+            constraint.project(self.crosscoder)
 
     def training_step(self, batch: Acts, batch_idx: int) -> Tensor:
         acts = self.crosscoder.normalise(batch.float())
@@ -55,7 +67,8 @@ class CrosscoderModule(L.LightningModule):
         output = self.crosscoder(acts)
         self.dead.update(output.code)
         dead = self.dead.mask(after=int(self.dead_after * self.n_steps * len(acts)))
-        given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean)
+        penalty = penalties(self.constraints, self.crosscoder) if self.constraints else None
+        given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean, penalty)
         loss, parts = total(self.losses, given)
         if not loss.isfinite():
             what = "activations" if not acts.isfinite().all() else "loss"
@@ -80,6 +93,7 @@ class CrosscoderModule(L.LightningModule):
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.project()
         optimizer.zero_grad()  # Lightning waits for the next forward pass, which can use that memory
 
     def configure_optimizers(self) -> Any:

@@ -3,13 +3,14 @@
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lightning import seed_everything
 
 from crosscoder.activations import Activation
+from crosscoder.constraints import Constraint
 from crosscoder.data import Mixing, Scale, Store
 from crosscoder.errors import UserError
 from crosscoder.losses import Term
@@ -34,7 +35,7 @@ SETTINGS = (
         "schedule",
         "scale",
     ),
-    *("activation", "loss", "optimizer", "trainer", "experiment", "debug"),
+    *("activation", "loss", "constraint", "optimizer", "trainer", "experiment", "debug"),
 )
 
 
@@ -61,6 +62,7 @@ class Recipe:
         activation, init, scale, losses, optimizer, schedule, trainer: see conf/train.yaml.
         dead_after: fraction of the run after which a silent latent counts as dead.
         exclude: kinds of tokens that are left out.
+        constraints: by name.
         seed: of the weights and of the order of the tokens.
     """
 
@@ -76,6 +78,7 @@ class Recipe:
     trainer: Callable
     dead_after: float = 0.05
     exclude: Sequence[str] = ("special",)
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
     seed: int = 0
 
     def __call__(
@@ -90,7 +93,15 @@ class Recipe:
         crosscoder = Crosscoder(sources, self.n_latents, copy.deepcopy(self.activation), self.init, self.seed)
         crosscoder.set_units(*self.scale.fit(train, sources))
         n_steps = max(1, self.train_tokens // self.batch_size)
-        module = CrosscoderModule(crosscoder, self.losses, self.optimizer, self.schedule, n_steps, self.dead_after)
+        module = CrosscoderModule(
+            crosscoder,
+            self.losses,
+            self.optimizer,
+            self.schedule,
+            n_steps,
+            self.dead_after,
+            list(self.constraints.values()),
+        )
         mixings = (Mixing(store, sources, self.exclude) for store in (train, validation))
         batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))
         figures = fit(module, batches, self.trainer, logger, folder / "checkpoints")

@@ -40,7 +40,7 @@ def test_every_term_moves_the_weights_to_a_smaller_loss(loss, activation):
     size = sum(gradient.square().sum() for gradient in gradients)
     for weight in before.crosscoder.parameters():
         if weight.grad is not None:
-            weight.data -= 1e-3 * value.item() / size * weight.grad  # expects to lose a thousandth
+            weight.data -= 1e-3 * abs(value.item()) / size * weight.grad  # expects to lose a thousandth
     after = LossInput(before.acts, before.crosscoder(before.acts), before.crosscoder, before.dead, 0.5, torch.mean)
     assert total(terms, after)[0].item() < value.item()
 
