@@ -100,10 +100,10 @@ def report(title: str, rows: list[dict[str, Any]], to: Path | None, device: str 
         write(to, title, rows, device)
 
 
-def write(to: Path, title: str, rows: list[dict[str, Any]], device: str = "cpu") -> None:
-    """The rows with what they were measured on, and by which command."""
+def write(to: Path, title: str, rows: list[dict[str, Any]], device: str = "cpu", **more: Any) -> None:
+    """The rows with what they were measured on, and by which command; `more` stands beside them."""
     command = f"python -m {sys.modules['__main__'].__spec__.name} {' '.join(sys.argv[1:])}"
-    written = {"title": title, "machine": machine(device), "command": command, "rows": rows}
+    written = {"title": title, "machine": machine(device), "command": command, "rows": rows, **more}
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 

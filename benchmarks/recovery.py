@@ -38,6 +38,8 @@ VARIANTS: dict[str, list[str]] = {
     "minder2025_batchtopk": ["experiment=minder2025_batchtopk"],
     "minder2025_l1": ["experiment=minder2025_l1", "loss.l1.weight=0.03"],
     "lindsey2024": ["experiment=lindsey2024", "loss.l1.weight=0.5"],
+    "mishra_sharma2025": ["experiment=mishra_sharma2025", "loss.l1.weight=0.5"],
+    "dfc2026": ["experiment=dfc2026", "activation.anneal=0.3", "activation.start=2.0"],
 }
 CLOSE = 1.02  # an L0 this much above k is judged sparser, too
 FIGURES = ("l0", "dead_fraction", "fve/base", "fve/chat", "fve/difference")
@@ -45,7 +47,8 @@ FIGURES = ("l0", "dead_fraction", "fve/base", "fve/chat", "fve/difference")
 
 def trained(variant: str, world: str, seed: int, given: Any, folder: Path) -> Crosscoder:
     """Through train.py, as a user would."""
-    sizes = ["n_tokens=200_000", "n_validation=8_000", "n_heldout=50_000", f"train_tokens={given.steps * 1024}"]
+    parts = {"n_tokens": given.tokens, "n_validation": given.tokens // 25, "n_heldout": given.tokens // 4}
+    sizes = [f"{name}={n}" for name, n in parts.items()] + [f"train_tokens={given.steps * 1024}"]
     same = ["batch_size=1024", f"lr={given.lr}", f"n_latents={given.n_latents}", f"k={WORLDS[world]}", f"seed={seed}"]
     plain = [
         "models=tiny",
@@ -117,37 +120,43 @@ def main() -> None:
         variants={"nargs": "+", "choices": list(VARIANTS), "default": variants, "help": "conf/experiment"},
         seeds={"type": int, "default": 3, "help": "of world and weights"},
         steps={"type": int, "default": 3000, "help": "of 1,024 tokens"},
+        tokens={"type": int, "default": 200_000, "help": "drawn to train on; a quarter as many to judge on"},
         lr={"type": float, "default": 1e-3, "help": "of all variants"},
         n_latents={"type": int, "default": 1024, "help": "of all variants"},
     )
-    rows = []
+    rows, shown = [], []
     with tempfile.TemporaryDirectory() as scratch:
         given.stores = Path(scratch) / "stores"
         for world in given.worlds:
-            figures: dict[str, list[dict[str, float]]] = {}
-            runs = [(variant, seed) for variant in given.variants for seed in range(given.seeds)]
-            for variant, seed in track(runs, description=world):
-                crosscoder = trained(variant, world, seed, given, Path(scratch) / f"{world}-{variant}-{seed}")
-                figures.setdefault(variant, []).append(scalars := judged(crosscoder))
-                if scalars["l0"] > CLOSE * WORLDS[world]:
-                    sparser = at_l0(crosscoder, WORLDS[world], Store(crosscoder.provenance["heldout"]))
-                    figures.setdefault(f"{variant}, at k", []).append(judged(sparser))
-            mine = []
-            for name, found in figures.items():
-                row: dict[str, Any] = {"variant": f"{name} on {world}", "world": world, "seeds": len(found)}
-                for key in dict.fromkeys(key for scalars in found for key in scalars):
-                    row[key], row[f"{key} ±"] = interval([scalars.get(key, float("nan")) for scalars in found])
-                mine.append(row)
-                if given.json:  # a long benchmark that is interrupted leaves what it has
-                    write(given.json, "Recovery of planted features", [*rows, *mine], given.device)
-            show(
-                world,
-                [
-                    {"": row["variant"].partition(" on ")[0]} | {c: written(row, k) for c, k in SHOWN.items()}
-                    for row in mine
-                ],
-            )
-            rows += mine
+            found = on_world(world, given, Path(scratch))
+            rows += [{"variant": f"{name} on {world}", **row} for name, row in found.items()]
+            mine = [
+                {"": name} | {title: written(row, key) for title, key in SHOWN.items()} for name, row in found.items()
+            ]
+            show(f"{world}, {given.seeds} seeds", mine)
+            shown += [{"variant": f"{row.pop('')}, {world}", **row} for row in mine]
+            if given.json:  # a long benchmark that is interrupted leaves the worlds it has done
+                write(given.json, "Recovery of planted features", shown, given.device, figures=rows)
+
+
+def on_world(world: str, given: Any, scratch: Path) -> dict[str, dict[str, float]]:
+    """Every variant's means and intervals; those with too many latents active once more, sparser."""
+    found: dict[str, list[dict[str, float]]] = {}
+    runs = [(variant, seed) for variant in given.variants for seed in range(given.seeds)]
+    for variant, seed in track(runs, description=world):
+        crosscoder = trained(variant, world, seed, given, scratch / f"{world}-{variant}-{seed}")
+        found.setdefault(variant, []).append(scalars := judged(crosscoder))
+        if scalars["l0"] > CLOSE * WORLDS[world]:
+            sparser = at_l0(crosscoder, WORLDS[world], Store(crosscoder.provenance["heldout"]))
+            found.setdefault(f"{variant}, at k", []).append(judged(sparser))
+    return {name: _means(scalars) for name, scalars in found.items()}
+
+
+def _means(scalars: list[dict[str, float]]) -> dict[str, float]:
+    means: dict[str, float] = {"seeds": len(scalars)}
+    for key in dict.fromkeys(key for one in scalars for key in one):
+        means[key], means[f"{key} ±"] = interval([one.get(key, float("nan")) for one in scalars])
+    return means
 
 
 if __name__ == "__main__":

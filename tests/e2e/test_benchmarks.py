@@ -10,7 +10,22 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ["--width", "8", "--k", "2"]
+RECOVERY = [
+    "--worlds",
+    "easy",
+    "--variants",
+    "ours",
+    "--seeds",
+    "1",
+    "--steps",
+    "4",
+    "--n-latents",
+    "64",
+    "--tokens",
+    "4000",
+]
 CASES = {
+    "recovery": (RECOVERY, {"variant", "L0", "MCC", "AP chat", "F1 chat, verdict"}),
     "train_step": (
         [*SMALL, "--n-latents", "64", "--batch", "32", "--turns", "1", "--steps", "1"],
         {"n_latents", "ours_ms", "dense_ms", "floor_ms", "dense_over_ours", "ours_over_floor", "clip_ms"},
