@@ -62,8 +62,7 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
             "On documents held out from training:",
             table(["figure", "value"], [[k, f"{v:.4f}"] for k, v in shown.items()]),
         ]
-    # what names a path is of the machine it was trained on
-    if settings := [setting for setting in made_with.get("settings", []) if "/" not in setting]:
+    if settings := made_with.get("settings"):
         parts.append(f"Settings of its training that differ from the default: `{' '.join(settings)}`.")
     if made_with.get("repo"):
         parts.append(f"Converted from `{made_with['origin']}` at revision `{made_with['revision']}`.")

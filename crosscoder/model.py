@@ -337,11 +337,28 @@ class Crosscoder(nn.Module):
 
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.save_pretrained(Path(scratch) / "crosscoder")
-            shown = self.metrics if metrics is None else metrics
-            card = model_card(json.loads((folder / "config.json").read_text()), shown, repo)
+            config = json.loads((folder / "config.json").read_text())
+            config["provenance"] = _without_paths(
+                config["provenance"]
+            )  # they are of this machine, and nobody else's business
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+            card = model_card(config, self.metrics if metrics is None else metrics, repo)
             (folder / "README.md").write_text(card, encoding="utf-8")
             HfApi().create_repo(repo, private=private, exist_ok=True)
             return str(HfApi().upload_folder(repo_id=repo, folder_path=folder))
+
+
+def _without_paths(content: Any) -> Any:
+    """The same without entries that are, or set, an absolute path."""
+    if isinstance(content, dict):
+        return {key: _without_paths(value) for key, value in content.items() if not _is_path(value)}
+    if isinstance(content, list):
+        return [_without_paths(value) for value in content if not _is_path(value)]
+    return content
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value.partition("=")[2 if "=" in value else 0].startswith(("/", "~"))
 
 
 def _locate(path: str | Path) -> Path:

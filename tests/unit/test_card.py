@@ -17,7 +17,7 @@ METRICS = {"fve/base": 0.9, "fve/difference": 0.5, "l0": 32.5, "train_seconds": 
 def crosscoder() -> Crosscoder:
     made = crosscoder_of(BatchTopK(4), widths=(5, 7)).fold()
     lms = {"base": {"weights": "google/gemma-3-270m"}, "chat": {"weights": "google/gemma-3-270m", "adapter": "my/lora"}}
-    made.provenance = {"pair": {"lms": lms}, "settings": ["k=4", "run=/home/me/run"], "train": "/home/me/store"}
+    made.provenance = {"pair": {"lms": lms}, "settings": ["k=4"], "train": "/home/me/store"}
     return made
 
 

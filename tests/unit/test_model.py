@@ -282,9 +282,13 @@ def test_push_to_hub_uploads_a_folder_that_loads(crosscoder, tmp_path, monkeypat
             return f"https://hub/{repo_id}"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", StubHub)
+    crosscoder.provenance = {"train": "/home/me/store", "settings": ["run=/home/me/run", "k=4"], "tokens_sha256": "ab"}
     assert crosscoder.push_to_hub("someone/crosscoder") == "https://hub/someone/crosscoder"
     assert torch.equal(Crosscoder.from_pretrained(tmp_path / "hub").W_dec, crosscoder.fold().W_dec)
     assert 'load("someone/crosscoder")' in (tmp_path / "hub" / "README.md").read_text()
+    assert Crosscoder.from_pretrained(tmp_path / "hub").provenance == {"settings": ["k=4"], "tokens_sha256": "ab"}
+    for name in ("README.md", "config.json"):
+        assert "/home/me" not in (tmp_path / "hub" / name).read_text()
 
 
 # --- made of weights that exist ---
