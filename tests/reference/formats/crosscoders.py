@@ -6,7 +6,8 @@ f = r · [r · n > θ]              x̂_m = (f D_m + c_m) / (s_m + 1e-8) + mean_
 
 import torch
 
-from tests.reference.formats.files import Draw, F, above, d, double, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, above, d, double
 
 M, THETA = 2, 6.0
 TRAINER = {"layer": 13, "lm_name": "google/gemma-2-2b-it-google/gemma-2-2b", "dict_class": "BatchTopKCrossCoder"}

@@ -1,15 +1,11 @@
 """Files as others write them, and what is read from them beside formulas in float64."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import yaml
-from safetensors.torch import save_file
 from torch import Tensor
 
 from crosscoder.model import Crosscoder
@@ -25,21 +21,6 @@ class Draw:
 
     def __call__(self, *shape: int, std: float = 1.0) -> Tensor:
         return std * torch.randn(shape, generator=self.generator)
-
-
-def write(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A folder with these files: tensors by name, or settings."""
-    writers = {
-        ".safetensors": lambda content, path: save_file({k: v.contiguous() for k, v in content.items()}, path),
-        ".npz": lambda content, path: np.savez(path, **{k: v.numpy() for k, v in content.items()}),
-        ".pt": lambda content, path: torch.save(dict(content), path),
-        ".json": lambda content, path: path.write_text(json.dumps(content)),
-        ".yaml": lambda content, path: path.write_text(yaml.safe_dump(content)),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        writers[Path(name).suffix](content, folder / name)
-    return folder
 
 
 def double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

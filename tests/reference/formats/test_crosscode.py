@@ -5,7 +5,8 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
-from tests.reference.formats.files import Draw, F, above, agrees, d, double, largest, tells, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, above, agrees, d, double, largest, tells
 
 K = 5
 ACTIVATIONS = {

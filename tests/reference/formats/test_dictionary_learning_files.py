@@ -5,6 +5,7 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
+from tests.foreign import write
 from tests.reference.formats.crosscoders import (
     OLD,
     PAIR,
@@ -20,7 +21,7 @@ from tests.reference.formats.crosscoders import (
     score,
     weights,
 )
-from tests.reference.formats.files import Draw, agrees, d, tells, write
+from tests.reference.formats.files import Draw, agrees, d, tells
 
 
 @pytest.mark.parametrize("s", [[0.3, 0.05], 0.3, [3e-4, 5e-4]], ids=["by model", "of all", "tiny"])

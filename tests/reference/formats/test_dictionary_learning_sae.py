@@ -6,7 +6,8 @@ import torch
 import crosscoder
 from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.errors import UserError
-from tests.reference.formats.files import Draw, F, above, agrees, d, double, largest, tells, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, above, agrees, d, double, largest, tells
 
 K, THETA = 5, torch.tensor(1.5)
 PLACE = {"chat": "resid_post.13"}

@@ -5,7 +5,8 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
-from tests.reference.formats.files import Draw, F, above, agrees, d, double, tells, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, above, agrees, d, double, tells
 
 
 def weights(draw: Draw, d: int = d) -> dict[str, torch.Tensor]:

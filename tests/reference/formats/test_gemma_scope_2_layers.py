@@ -8,7 +8,8 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
-from tests.reference.formats.files import Draw, F, above, agrees, d, double, tells, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, above, agrees, d, double, tells
 
 L = 4
 LAYERS = (5, 9, 12, 15)

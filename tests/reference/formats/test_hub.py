@@ -9,9 +9,10 @@ import pytest
 import crosscoder
 from crosscoder.errors import UserError
 from crosscoder.formats import catalogue
+from tests.foreign import write
 from tests.reference.formats.crosscoders import OLD, TRAINER
 from tests.reference.formats.crosscoders import weights as of_two_models
-from tests.reference.formats.files import Draw, agrees, d, write
+from tests.reference.formats.files import Draw, agrees, d
 from tests.reference.formats.test_gemma_scope import formula, weights
 from tests.reference.formats.test_gemma_scope_2_layers import files as layer_files
 from tests.reference.formats.test_gemma_scope_2_layers import weights as layer_weights

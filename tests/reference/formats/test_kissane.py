@@ -5,7 +5,8 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
-from tests.reference.formats.files import Draw, F, agrees, close, d, double, tells, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, agrees, close, d, double, tells
 
 M = 2
 SCALE = {"base": 0.28, "chat": 0.05}

@@ -5,7 +5,8 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
-from tests.reference.formats.files import Draw, F, agrees, d, double, largest, tells, write
+from tests.foreign import write
+from tests.reference.formats.files import Draw, F, agrees, d, double, largest, tells
 
 K = 5
 CONFIG = {"d_in": d, "expansion_factor": F // d, "normalize_decoder": True, "num_latents": F, "k": K}

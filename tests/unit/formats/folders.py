@@ -1,20 +1,16 @@
 """A valid tiny folder of every layout, as its files: tensors or settings by name. What others trained, with random weights."""
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import yaml
-from safetensors.torch import save_file
 from torch import Tensor
 
 import crosscoder
 from crosscoder.errors import UserError
+from tests.foreign import write
 
 d, F, M = 4, 6, 2
 Files = dict[str, dict[str, Any]]
@@ -31,21 +27,6 @@ def files(layout: str) -> Files:
 def tensor_file(files: Files) -> str:
     """The first of its files with tensors."""
     return next(name for name in files if Path(name).suffix in (".safetensors", ".npz", ".pt"))
-
-
-def write(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A folder with these files."""
-    writers = {
-        ".safetensors": lambda content, path: save_file({k: v.contiguous() for k, v in content.items()}, path),
-        ".npz": lambda content, path: np.savez(path, **{k: v.numpy() for k, v in content.items()}),
-        ".pt": lambda content, path: torch.save(dict(content), path),
-        ".json": lambda content, path: path.write_text(json.dumps(content)),
-        ".yaml": lambda content, path: path.write_text(yaml.safe_dump(content)),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        writers[Path(name).suffix](content, folder / name)
-    return folder
 
 
 def made(layout: str, folder: Path) -> Path:
