@@ -72,10 +72,8 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     )
 
 
+# no star in them: on the hub it would reach into other folders
+VERSIONS = tuple(f"{digits}{end}" for digits in ("[0-9]", "[0-9][0-9]") for end in ("_cfg.json", ".pt"))
 LAYOUT = Layout(
-    "kissane",
-    (),
-    read,
-    ("cfg.json", "cc_weights.pt", "*_cfg.json", "*.pt"),
-    fits=lambda folder: _files(folder) is not None,
+    "kissane", (), read, ("cfg.json", "cc_weights.pt", *VERSIONS), fits=lambda folder: _files(folder) is not None
 )
