@@ -1,12 +1,9 @@
 """Files of a repository on the hub: only those asked for by name, and one sentence where they cannot be had."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from crosscoder.errors import UserError
-
-REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def snapshot(repo: str, patterns: Sequence[str], revision: str | None = None) -> Path:
@@ -36,9 +33,3 @@ def snapshot(repo: str, patterns: Sequence[str], revision: str | None = None) ->
         raise UserError(
             f"cannot get '{repo}': not a local folder, not in the hub cache, and the hub is out of reach"
         ) from error
-
-
-def revision_of(folder: Path) -> str | None:
-    """The commit of a folder inside the hub's cache (`…/snapshots/COMMIT/…`)."""
-    parts = folder.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None

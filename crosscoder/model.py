@@ -338,9 +338,8 @@ class Crosscoder(nn.Module):
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.save_pretrained(Path(scratch) / "crosscoder")
             config = json.loads((folder / "config.json").read_text())
-            config["provenance"] = _without_paths(
-                config["provenance"]
-            )  # they are of this machine, and nobody else's business
+            # they are of this machine, and nobody else's business
+            config["provenance"] = _without_paths(config["provenance"])
             (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             card = model_card(config, self.metrics if metrics is None else metrics, repo)
             (folder / "README.md").write_text(card, encoding="utf-8")

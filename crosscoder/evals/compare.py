@@ -8,7 +8,6 @@ a latent's activity the reference's code explains (explained.py), beside how muc
 reference reads would.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +25,6 @@ from crosscoder.evals.sparser import at_l0
 from crosscoder.evals.splice import SpliceEval
 from crosscoder.metrics import Variance
 from crosscoder.model import Crosscoder
-from crosscoder.runs import Run
 
 SHOWN = ("fve", "fve_standardised", "kl", "delta_ce", "loss_recovered")
 CLOSE = 0.01  # L0s that differ by less are matched already
@@ -57,13 +55,13 @@ class CompareEval:
         heldout = streams(subject, reference, {"heldout": (subject.heldout, len(subject.heldout))})["heldout"]
         sides = {"crosscoder": (ours, subject.heldout), "reference": (reference, heldout)}
         judged = {name: self._judge(subject, *side) for name, side in sides.items()}
-        judged["crosscoder"] |= _cost(ours, _metrics(subject).get("train_seconds"))
-        judged["reference"] |= _cost(reference, reference.provenance.get("seconds"))
         low, matched = min(figures["l0"] for figures in judged.values()), dict(judged)
         for name, (dictionary, store) in sides.items():
             if judged[name]["l0"] > (1 + CLOSE) * low:
                 matched[name] = judged[f"{name}, sparser"] = self._judge(subject, at_l0(dictionary, low, store), store)
-        judged |= self._on_each(subject, reference, judged["crosscoder"]["l0"])
+        judged |= self._on_each(subject, reference, judged["reference"], judged["crosscoder"]["l0"])
+        judged["crosscoder"] |= _cost(ours, ours.metrics.get("train_seconds"))
+        judged["reference"] |= _cost(reference, reference.provenance.get("seconds"))
 
         table = self.analysis(ours, subject.heldout)
         relations = self.relations(subject, reference, heldout, table)
@@ -91,16 +89,25 @@ class CompareEval:
         figures = {"latents": dictionary.n_latents, "l0": scalars["l0"], "dead_fraction": scalars["dead_fraction"]}
         return figures | {key: value for key, value in scalars.items() if key.partition("/")[0] in SHOWN}
 
-    def _on_each(self, subject: Subject, reference: Crosscoder, l0: float) -> dict[str, Figures]:
-        """A reference of one source on each of the two models by itself, as it is and with as many latents active in all."""
+    def _on_each(self, subject: Subject, reference: Crosscoder, known: Figures, l0: float) -> dict[str, Figures]:
+        """A reference of one source on each of the two models by itself, as it is and with as many latents active in all.
+
+        `known` is what it was found to be on its own source.
+        """
         ours, contrast = subject.crosscoder.sources, comparable(subject.crosscoder)
         if not contrast or len(reference.sources) > 1 or reference.sources.d_total != ours[contrast[0]].width:
             return {}
         found = {}
+        own = reference.sources.items[0]
         alone = {name: reference.but(sources=ours.subset([name])) for name in reversed(contrast)}
         fewer = {name: at_l0(one, l0 / 2, subject.heldout) for name, one in alone.items()}
         for title, dictionaries in {"reference on each": alone, "reference on each, sparser": fewer}.items():
-            parts = [self._judge(subject, one, subject.heldout) for one in dictionaries.values()]
+            parts = [
+                known
+                if dictionaries is alone and one.sources[name] == own
+                else self._judge(subject, one, subject.heldout)
+                for name, one in dictionaries.items()
+            ]
             figures = {key: value for part in parts for key, value in part.items()}
             figures |= {"l0": sum(part["l0"] for part in parts)}
             figures["dead_fraction"] = float("nan")  # of which model?
@@ -128,11 +135,6 @@ def _cost(dictionary: Crosscoder, seconds: float | None) -> Figures:
         "weights": dictionary.W_enc.numel() + dictionary.W_dec.numel(),
     }
     return cost | ({} if seconds is None else {"seconds of training": seconds})
-
-
-def _metrics(subject: Subject) -> dict[str, Any]:
-    path = Run(subject.folder).metrics if subject.folder else None
-    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
 
 
 def _means(judged: Mapping[str, Figures], both: list[str], suffix: str = "") -> Figures:

@@ -132,9 +132,26 @@ class Layout:
         return all(folder.has(pattern) for pattern in self.files) and self.fits(folder)
 
 
-def jumprelu(threshold: PerLatent) -> JumpReLU:
-    """f = pre where pre > max(θ, 0)."""
-    return JumpReLU.of(threshold)
+def gated(W_enc: Decoder, b_mag: PerLatent, b_gate: PerLatent, r_mag: PerLatent) -> tuple[Decoder, JumpReLU]:
+    """A gated encoder as a JumpReLU with bias b_mag: W_enc · exp(r_mag), θ = b_mag − exp(r_mag) · b_gate."""
+    gain = r_mag.exp()
+    return W_enc * gain[:, None], JumpReLU.of(b_mag - gain * b_gate)
+
+
+def per_source(W_enc: Tensor, b_enc: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Latents that code differently per source as a row for each of M, which reads all sources and writes to one.
+
+    Args:
+        W_enc: of the latents, [n_latents, d_total].
+        b_enc: [n_latents].
+        W_dec: [M, n_latents, d_source].
+
+    Returns:
+        W_enc, b_enc, W_dec [M · n_latents, M, d_source], and which rows are one latent.
+    """
+    M, n_latents = W_dec.shape[:2]
+    columns = (W_dec[:, :, None] * torch.eye(M)[:, None, :, None]).flatten(0, 1)
+    return W_enc.repeat(M, 1), b_enc.repeat(M), columns, torch.arange(n_latents).repeat(M)
 
 
 def role(model: str | None) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from crosscoder.activations import Activation
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, input_scale, jumprelu, no_input_scale, pair_of
+from crosscoder.formats.base import Dictionary, InputScale, Layout, input_scale, no_input_scale, pair_of
 from crosscoder.formats.folder import Folder, Tensors, one_of, setting
 from crosscoder.sources import Source, Sources
 
@@ -83,7 +84,7 @@ def _activation(config: dict[str, Any], file: Tensors, where: str) -> Activation
     if threshold.isnan().any():
         raise UserError(f"{file.file}: '_activation_fn.log_threshold_L' holds NaN")
     file.drop(["_activation_fn.bandwidth"])
-    return jumprelu(torch.as_tensor(threshold))
+    return JumpReLU.of(torch.as_tensor(threshold))
 
 
 LAYOUT = Layout("crosscode", (CONFIG, WEIGHTS), read)

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from crosscoder.activations import Activation
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, pair_of, role
+from crosscoder.formats.base import Dictionary, InputScale, Layout, no_input_scale, pair_of, per_source, role
 from crosscoder.formats.dictionary_learning_write import SUM, write
 from crosscoder.formats.folder import Folder, Tensors, setting
 
@@ -75,13 +76,12 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     plain: Activation = ReLU()
     groups = None
     if code == DECOUPLED and threshold.any():  # a row per model and latent, which writes to that model alone
-        rows, b_enc, groups = rows.repeat(M, 1), b_enc.repeat(M), torch.arange(n_latents).repeat(M)
-        columns = (W_dec[:, :, None] * torch.eye(M)[:, None, :, None]).flatten(0, 1)
-        plain, n = jumprelu(threshold.repeat_interleave(n_latents) / norms.flatten()), norms.flatten()
+        rows, b_enc, columns, groups = per_source(rows, b_enc, W_dec)
+        plain, n = JumpReLU.of(threshold.repeat_interleave(n_latents) / norms.flatten()), norms.flatten()
     elif threshold.any():
-        plain = jumprelu(threshold / n)
+        plain = JumpReLU.of(threshold / n)
     lms = _models(trainer)
-    sources = pair_of([d] * M, f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else "")
+    sources = pair_of([d] * M, place_of(trainer))
     notes = {"dict_class": kind, "code_normalization": code} | ({"lms": lms} if lms else {})
     return Dictionary(
         sources,
@@ -101,6 +101,11 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         models=dict(zip(("base", "chat"), lms, strict=True)) if len(lms) == M == 2 else {},
         notes=notes,
     )
+
+
+def place_of(trainer: dict[str, Any]) -> str:
+    """The hookpoint that a trainer's settings name."""
+    return f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else ""
 
 
 def normaliser(file: Tensors, axes: str, M: int, d: int) -> tuple[Tensor | None, Tensor | None]:

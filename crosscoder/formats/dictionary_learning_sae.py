@@ -16,11 +16,12 @@ activation_std [d], activation_global_scale []. Scaling in training is undone be
 import torch
 
 from crosscoder.activations import Activation
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, one_source
-from crosscoder.formats.dictionary_learning import EPSILON, normaliser
+from crosscoder.formats.base import Dictionary, InputScale, Layout, gated, no_input_scale, one_source
+from crosscoder.formats.dictionary_learning import EPSILON, normaliser, place_of
 from crosscoder.formats.folder import Folder, one_of
 
 PRE_BIAS = {"AutoEncoder": "bias", "AutoEncoderNew": "", "GatedAutoEncoder": "decoder_bias", "AutoEncoderTopK": "b_dec"}
@@ -54,24 +55,21 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         norms = norms.where(norms > 0, 1)
         W_enc, b_enc, W_dec = W_enc * norms[:, None], b_enc * norms, W_dec / norms[:, None]
     elif kind == "GatedAutoEncoder":
-        gain = file.take("r_mag", "F").exp()
-        activation = jumprelu(b_enc - gain * file.take("gate_bias", "F"))
-        W_enc = W_enc * gain[:, None]
+        W_enc, activation = gated(W_enc, b_enc, file.take("gate_bias", "F"), file.take("r_mag", "F"))
     elif kind == "AutoEncoderTopK":
         k = int(file.take("k", ""))
         if not 0 < k <= len(b_enc):
             raise UserError(f"{file.file}: k is {k}, but there are {len(b_enc)} latents")
         activation = TopK(k)
     elif kind == "JumpReluAutoEncoder":
-        activation = jumprelu(file.take("threshold", "F"))
+        activation = JumpReLU.of(file.take("threshold", "F"))
     elif kind != "AutoEncoderNew":
-        activation = jumprelu(file.take("threshold", "").clamp(min=0).expand(len(b_enc)))
+        activation = JumpReLU.of(file.take("threshold", "").clamp(min=0).expand(len(b_enc)))
     mean, scale = normaliser(file, "d", 1, W_enc.shape[1])
     file.drop(["k", "threshold", "target_rms", "group_sizes"])
     file.done()
-    place = f"resid_post.{trainer['layer']}" if type(trainer.get("layer")) is int else ""
     model = trainer.get("lm_name") if isinstance(trainer.get("lm_name"), str) else None
-    sources, models = one_source(W_enc.shape[1], place, model)
+    sources, models = one_source(W_enc.shape[1], place_of(trainer), model)
     return Dictionary(
         sources,
         W_enc,

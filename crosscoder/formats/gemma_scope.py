@@ -12,8 +12,9 @@ import re
 
 import torch
 
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, one_source
+from crosscoder.formats.base import Dictionary, InputScale, Layout, no_input_scale, one_source
 from crosscoder.formats.catalogue import model_of, width_of
 from crosscoder.formats.folder import Folder, Tensors
 
@@ -55,7 +56,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         b_enc,
         W_dec,
         b_dec,
-        jumprelu(threshold),
+        JumpReLU.of(threshold),
         norm="embeddings before they are multiplied by √d" if embedding else "raw activations",
         scale=torch.full((d,), d**0.5) if embedding else None,
         bos=False,

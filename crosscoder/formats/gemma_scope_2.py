@@ -11,8 +11,9 @@ ones of the same path. Crosscoders over layers: gemma_scope_2_layers.py.
 
 from typing import Any
 
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, one_source
+from crosscoder.formats.base import Dictionary, InputScale, Layout, no_input_scale, one_source
 from crosscoder.formats.catalogue import gemma_scope, model_of, width_of
 from crosscoder.formats.folder import Folder, one_of, setting, shown
 from crosscoder.formats.hookpoints import hookpoint
@@ -39,7 +40,15 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     sources, models = one_source(len(W_enc), site, model)
     notes = {"target_l0": config["l0"]} if "l0" in config else {}
     return Dictionary(
-        sources, W_enc.T.contiguous(), b_enc, W_dec, b_dec, jumprelu(threshold), bos=False, models=models, notes=notes
+        sources,
+        W_enc.T.contiguous(),
+        b_enc,
+        W_dec,
+        b_dec,
+        JumpReLU.of(threshold),
+        bos=False,
+        models=models,
+        notes=notes,
     )
 
 

@@ -13,8 +13,9 @@ import warnings
 import torch
 from torch import Tensor
 
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale, role
+from crosscoder.formats.base import Dictionary, InputScale, Layout, no_input_scale, role
 from crosscoder.formats.folder import Folder, Tensors
 from crosscoder.formats.gemma_scope_2 import TRANSCODES, check, config_of, kind_of, model_id
 from crosscoder.formats.hookpoints import hookpoint, layers_of
@@ -75,7 +76,7 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
         torch.cat([layer["b_enc"] for layer in layers]),
         torch.cat([layer["w_dec"].flatten(1) for layer in layers]),
         torch.cat([layer["b_dec"] for layer in layers]),
-        jumprelu(torch.cat([layer["threshold"] for layer in layers])),
+        JumpReLU.of(torch.cat([layer["threshold"] for layer in layers])),
         bos=False,
         models={lm: model} if model else {},
         notes={"masked_norm": above**0.5} | ({"target_l0": config["l0"]} if "l0" in config else {}),

@@ -12,10 +12,11 @@ it becomes a row for each head, of one group. x' is x ("inference") or x · √d
 import torch
 
 from crosscoder.activations import Activation
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
-from crosscoder.formats.base import Dictionary, InputScale, Layout, jumprelu, no_input_scale
+from crosscoder.formats.base import Dictionary, InputScale, Layout, no_input_scale, per_source
 from crosscoder.formats.folder import Folder, Tensors, one_of, setting, shown
 from crosscoder.formats.hookpoints import hookpoint
 from crosscoder.sources import Source, Sources
@@ -65,10 +66,9 @@ def read(folder: Folder, given: InputScale) -> Dictionary:
     elif act == "jumprelu":
         threshold = file.take("activation_function.log_jumprelu_threshold", "F").exp()
         if weighed and h > 1:
-            rows, b_enc, groups = rows.repeat(h, 1), b_enc.repeat(h), torch.arange(n_latents).repeat(h)
-            columns = (W_D[:, :, None] * torch.eye(h)[:, None, :, None]).flatten(0, 1)
+            rows, b_enc, columns, groups = per_source(rows, b_enc, W_D)
             threshold = threshold.repeat(h)
-        activation = jumprelu(threshold / norms.flatten() if weighed else threshold)
+        activation = JumpReLU.of(threshold / norms.flatten() if weighed else threshold)
     file.done()
     places = [hookpoint(hook) for hook in hooks]
     sources = Sources(tuple(Source(f"model.{p}" if h > 1 else "model", d, "model", p) for p in places))

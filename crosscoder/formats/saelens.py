@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from crosscoder.activations import Activation
+from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.relu import ReLU
 from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
@@ -24,8 +25,8 @@ from crosscoder.formats.base import (
     Dictionary,
     InputScale,
     Layout,
+    gated,
     input_scale,
-    jumprelu,
     no_input_scale,
     one_source,
     pair_of,
@@ -139,12 +140,13 @@ def _jumprelu(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Ten
     if threshold.isnan().any():
         raise UserError(f"{file.file}: '{name}' holds NaN")
     threshold = threshold.exp() if name == "log_threshold" else threshold
-    return W_enc, file.take("b_enc", "F"), W_dec, jumprelu(threshold)
+    return W_enc, file.take("b_enc", "F"), W_dec, JumpReLU.of(threshold)
 
 
 def _gated(file: Tensors, config: dict, where: str, W_enc: Tensor, W_dec: Tensor) -> Parts:
-    gain, b_mag, b_gate = file.take("r_mag", "F").exp(), file.take("b_mag", "F"), file.take("b_gate", "F")
-    return W_enc * gain[:, None], b_mag, W_dec, jumprelu(b_mag - gain * b_gate)
+    r_mag, b_mag, b_gate = (file.take(name, "F") for name in ("r_mag", "b_mag", "b_gate"))
+    W_enc, activation = gated(W_enc, b_mag, b_gate, r_mag)
+    return W_enc, b_mag, W_dec, activation
 
 
 KINDS = {"standard": _standard, "topk": _topk, "jumprelu": _jumprelu, "gated": _gated}
