@@ -48,7 +48,8 @@ def main(cfg: DictConfig) -> None:
     OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
     run.begin(OmegaConf.to_yaml(cfg))
-    kernels.asked()  # what cannot be had is refused before the harvest, not after
+    kernels.asked()  # what cannot be had, or makes no sense, is refused before the harvest, not after
+    recipe = instantiate(cfg.recipe, _convert_="all")
 
     # text → tokens → activations on disk
     pair, data, harvest = (instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.harvest))
@@ -60,7 +61,6 @@ def main(cfg: DictConfig) -> None:
         return
 
     # activations → crosscoder
-    recipe = instantiate(cfg.recipe, _convert_="all")
     crosscoder, figures = recipe(splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger))
     crosscoder.provenance |= splits.provenance() | {"settings": given()}
     crosscoder.save_pretrained(run.crosscoder)

@@ -36,11 +36,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Output:
-    """What a forward pass gives: `pre(latents)` recomputes their pre-activations [batch, len(latents)] with gradient."""
+    """What a forward pass gives.
+
+    `pre(latents)` recomputes their pre-activations [batch, len(latents)] with gradient; `every_pre` is all of them, where the
+    activation computes its values itself.
+    """
 
     code: Code
     recon: Acts
     pre: Callable[[Tensor], Tensor]
+    every_pre: Dense | None = None
 
 
 class Crosscoder(nn.Module):
@@ -110,7 +115,7 @@ class Crosscoder(nn.Module):
             x = acts
         if mode == "solo":
             x = self.complete(x, source or (self.sources.contrast or self.sources.names)[0])
-        code = self._code(x)
+        code, _ = self._code(x)
         if reading is None:
             return code
         sparse = code.to_sparse() if isinstance(code, DenseCode) else code
@@ -125,23 +130,25 @@ class Crosscoder(nn.Module):
 
     def forward(self, acts: Acts) -> Output:
         """Code and reconstruction of activations [batch, d_total]."""
-        code = self._code(acts)
-        return Output(code, self.decode(code), lambda latents: self._pre_of(latents, acts))
+        code, every_pre = self._code(acts)
+        return Output(code, self.decode(code), lambda latents: self._pre_of(latents, acts), every_pre)
 
-    def _code(self, acts: Acts) -> Code:
+    def _code(self, acts: Acts) -> tuple[Code, Dense | None]:
         if acts.shape[-1] != self.sources.d_total:
             raise UserError(
                 f"the crosscoder expects {self.sources.describe()}, not activations of width {acts.shape[-1]}"
             )
         pre = self._pre(acts)  # only a dense code keeps it for its gradient
+        if (values := self.activation.values(pre)) is not None:
+            return DenseCode(values.to(acts.dtype), self.product_dtype), pre
         with torch.no_grad():
             chosen = self.activation.select(pre.detach(), self.selection_scale)
             if isinstance(chosen, Index) and (kernels.reference() or chosen.is_dense()):
                 chosen = chosen.mask()
         if isinstance(chosen, Index):
             values = chosen.take(pre.detach()).to(acts.dtype)
-            return SparseCode.encode(acts, self.W_enc, self.b_enc, chosen, values)
-        return DenseCode(torch.where(chosen, pre, 0).to(acts.dtype), self.product_dtype)
+            return SparseCode.encode(acts, self.W_enc, self.b_enc, chosen, values), None
+        return DenseCode(torch.where(chosen, pre, 0).to(acts.dtype), self.product_dtype), None
 
     def _pre(self, acts: Acts) -> Dense:
         """The one dense product of a training step."""
@@ -187,8 +194,8 @@ class Crosscoder(nn.Module):
 
     @property
     def selection_scale(self) -> PerLatent:
-        """n_j = Σ_s ‖d_j^s‖ in training units, by which selection weighs pre-activations; fixed once folded."""
-        return self.frozen_scale if self.folded else self.decoder_norms().sum(0)
+        """n_j, by default Σ_s ‖d_j^s‖ in training units, by which selection weighs pre-activations; fixed once folded."""
+        return self.frozen_scale if self.folded else self.activation.weigh(self.decoder_norms())
 
     @property
     def folded(self) -> bool:
@@ -214,9 +221,10 @@ class Crosscoder(nn.Module):
         """
         if self.folded:
             return self
+        W_enc, b_enc = self.activation.encoder(self.W_enc, self.b_enc)
         folded = Crosscoder.of(
             self.sources,
-            (self.W_enc, self.b_enc, self.W_dec, self.b_dec),
+            (W_enc, b_enc, self.W_dec, self.b_dec),
             self.activation.frozen(self.selection_scale),
             units=(self.mean, self.scale),
             selection_scale=self.selection_scale,

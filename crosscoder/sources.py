@@ -78,6 +78,12 @@ class Sources:
         contrast = self.contrast if self.contrast and set(self.contrast) <= set(names) else None
         return Sources(tuple(self[name] for name in names), contrast)
 
+    def comparable(self, what: str) -> tuple[str, str]:
+        """The contrast, whose sources can be subtracted; `what` needs that, and is refused otherwise."""
+        if not self.contrast or len({self[name].width for name in self.contrast}) > 1:
+            raise UserError(f"{what} needs two contrasted sources of one width")
+        return self.contrast
+
     def spec(self) -> dict:
         """Plain JSON, read back by `from_spec`."""
         return {"items": [asdict(source) for source in self.items], "contrast": self.contrast and list(self.contrast)}

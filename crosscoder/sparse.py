@@ -14,6 +14,7 @@ sorted by latent), so every gradient row is written once and the result does not
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -203,10 +204,20 @@ class SparseCode:
     def n_latents(self) -> int:
         return self.index.n_latents
 
+    def scaled(self, weights: PerLatent, of: Callable[[Tensor], Tensor]) -> "SparseCode":
+        """of(f_j · weights_j); `of` maps 0 to 0."""
+        return SparseCode(self.index, of(self.values * weights[self.index.latents]))
+
     def weighted(self, weights: PerLatent) -> PerToken:
         """Σ_j f_j · weights_j for every token."""
         terms = self.values * weights[self.index.latents]
         return terms.new_zeros(len(self)).index_add(0, self.index.rows, terms)
+
+    def part(self, start: int, stop: int) -> "SparseCode":
+        """The code of latents `start` … `stop` − 1 alone."""
+        here = ((self.index.latents >= start) & (self.index.latents < stop)).nonzero()[:, 0]
+        rows, latents = self.index.rows[here], self.index.latents[here] - start
+        return SparseCode(Index(rows, latents, len(self), stop - start), self.values[here])
 
     def l0(self) -> PerToken:
         """How many latents are active on each token."""
@@ -269,9 +280,17 @@ class DenseCode:
     def n_latents(self) -> int:
         return self.f.shape[1]
 
+    def scaled(self, weights: PerLatent, of: Callable[[Tensor], Tensor]) -> "DenseCode":
+        """of(f_j · weights_j); `of` maps 0 to 0."""
+        return DenseCode(of(self.f * weights), self.dtype)
+
     def weighted(self, weights: PerLatent) -> PerToken:
         """Σ_j f_j · weights_j for every token."""
         return self.f @ weights
+
+    def part(self, start: int, stop: int) -> "DenseCode":
+        """The code of latents `start` … `stop` − 1 alone."""
+        return DenseCode(self.f[:, start:stop], self.dtype)
 
     def l0(self) -> PerToken:
         """How many latents are active on each token."""

@@ -2,12 +2,15 @@
 
 One activation per file, one YAML in conf/activation. Selection compares `relu(pre) · selection_scale`, where the scale
 is the latents' decoder norm: what a latent contributes, not how its encoder happens to be scaled.
+
+Most decide which pre-activations stay, and those stay as they are. One that learns thresholds or gates computes its values
+itself, so that gradients reach them.
 """
 
 import copy
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -17,7 +20,16 @@ from crosscoder.types import Dense, PerLatent
 
 
 class Activation(nn.Module):
-    """Base of all activations. State that inference needs is a buffer."""
+    """Base of all activations. State that inference needs is a buffer or a parameter."""
+
+    sparse: ClassVar[bool] = True
+    """Whether it is sparse without a penalty."""
+    learns: ClassVar[str] = ""
+    """What it learns that loss terms may ask for: "thresholds", "gates"."""
+
+    def weigh(self, norms: Tensor) -> PerLatent:
+        """By what latents are weighed where they are compared, from their decoder norms [n_sources, n_latents]."""
+        return norms.sum(0)
 
     def select(self, pre: Dense, scale: PerLatent) -> Index | Tensor:
         """The active entries of pre-activations [batch, n_latents], whose values they are; each must be positive.
@@ -26,12 +38,20 @@ class Activation(nn.Module):
         """
         raise NotImplementedError
 
+    def values(self, pre: Dense) -> Dense | None:
+        """The code itself, [batch, n_latents], of an activation that does more than select."""
+        return None
+
     def at(self, progress: float) -> None:
         """Told the fraction of the training run that is over, before every step."""
 
     def frozen(self, scale: PerLatent) -> "Activation":
         """The activation that inference uses, `scale` being the selection scale it was trained with."""
         return copy.deepcopy(self)
+
+    def encoder(self, W_enc: Tensor, b_enc: PerLatent) -> tuple[Tensor, PerLatent]:
+        """The encoder that goes with `frozen`."""
+        return W_enc, b_enc
 
     def spec(self) -> dict[str, Any]:
         """`{"name": module, **constructor arguments}` as plain JSON, read back by `from_spec`."""

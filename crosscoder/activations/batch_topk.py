@@ -24,13 +24,16 @@ class BatchTopK(TopK):
         k: active latents per token, on average over a batch, at the end of the run.
         start: how many times as many are active at its beginning.
         anneal: fraction of the run over which they become k, linearly.
+        score: sum, concat, mixed or none; see topk.py.
         decay: of the threshold's exponential moving average, per step.
     """
 
     threshold: torch.Tensor
 
-    def __init__(self, k: int, start: float = 1.0, anneal: float = 0.0, decay: float = 0.99) -> None:
-        super().__init__(k, start, anneal)
+    def __init__(
+        self, k: int, start: float = 1.0, anneal: float = 0.0, score: str = "sum", decay: float = 0.99
+    ) -> None:
+        super().__init__(k, start, anneal, score)
         self.decay = decay
         self.register_buffer("threshold", torch.tensor(-1.0))  # negative: not seen yet
 

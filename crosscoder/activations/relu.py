@@ -10,5 +10,7 @@ from crosscoder.types import Dense, PerLatent
 class ReLU(Activation):
     """Dense early in training; sparsity comes from a penalty (losses/l1.py)."""
 
+    sparse = False
+
     def select(self, pre: Dense, scale: PerLatent) -> Index | Tensor:
         return index_or_mask(pre > 0)

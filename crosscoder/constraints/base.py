@@ -12,7 +12,10 @@ from crosscoder.types import PerLatent
 
 @runtime_checkable
 class Constraint(Protocol):
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    It may say of itself what it `claims`: which latents it gives a part to, so that no other gives them another.
+    """
 
     def begin(self, crosscoder: Crosscoder) -> None:
         """Prepare fresh weights.
@@ -44,3 +47,14 @@ def share_of(share: float, crosscoder: Crosscoder, what: str) -> int:
     if not 0 <= share <= 1:
         raise UserError(f"{what} is a share of the latents, from 0 to 1, not {share}")
     return round(share * crosscoder.n_latents)
+
+
+def rows_of(parts: int, crosscoder: Crosscoder, what: str) -> list[slice]:
+    """The dictionary's rows in so many equal parts; row i of each is the same latent, and `crosscoder.groups` says so."""
+    if crosscoder.n_latents % parts:
+        raise UserError(
+            f"{what} has {parts} rows for each latent: n_latents={crosscoder.n_latents} is no multiple of {parts}"
+        )
+    n = crosscoder.n_latents // parts
+    crosscoder.groups = torch.arange(n, device=crosscoder.W_dec.device).repeat(parts)
+    return [slice(part * n, (part + 1) * n) for part in range(parts)]

@@ -5,6 +5,7 @@ latent of one source reads and writes it alone: the other blocks of its rows are
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -22,6 +23,7 @@ class Partition:
         exclusive: share of the latents that belong to either source; the published 5 % each.
     """
 
+    claims: ClassVar[str] = "the first latents"
     exclusive: float = 0.05
 
     def members(self, crosscoder: Crosscoder) -> dict[str, slice]:

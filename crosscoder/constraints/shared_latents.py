@@ -7,6 +7,7 @@ shared ones and mean many things. The first latents are S; decoders are equal in
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,7 @@ class SharedLatents:
         discount: λ_S / λ.
     """
 
+    claims: ClassVar[str] = "the first latents"
     share: float = 0.04
     discount: float = 0.15
 

@@ -23,20 +23,21 @@ class Scale:
 
     Args:
         centre: subtract the mean.
-        by: "rms" gives E‖x‖² = d · target²; "median_norm" gives median ‖x‖ = √(d_total / n_sources) (arXiv 2602.11729);
+        by: "rms" gives E‖x‖² = d · target²; "mean_norm" E‖x‖ = √d (Lindsey et al. 2024); "median_norm" gives median
+            ‖x‖ = √(d_total / n_sources) (arXiv 2602.11729);
             "dimension" divides every dimension by its own standard deviation; "none" leaves the scale alone.
         target: root mean square per dimension after scaling, for "rms".
         n_tokens: on how many of the first tokens it is measured.
     """
 
     centre: bool = True
-    by: Literal["rms", "median_norm", "dimension", "none"] = "rms"
+    by: Literal["rms", "mean_norm", "median_norm", "dimension", "none"] = "rms"
     target: float = 1.0
     n_tokens: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.by not in ("rms", "median_norm", "dimension", "none"):
-            raise UserError(f"scale by rms, median_norm, dimension or none, not '{self.by}'")
+        if self.by not in ("rms", "mean_norm", "median_norm", "dimension", "none"):
+            raise UserError(f"scale by rms, mean_norm, median_norm, dimension or none, not '{self.by}'")
 
     def fit(self, store: Store, sources: Sources) -> tuple[Tensor, Tensor]:
         """(mean, scale), each [d_total] float32, accumulated in float64 over tokens that are not special."""
@@ -61,6 +62,8 @@ class Scale:
             scale = (variance.mean() / self.target**2).sqrt().expand(width)
         elif self.by == "dimension":
             scale = variance.sqrt().clamp(min=1e-6 * float(variance.mean().sqrt()))
+        elif self.by == "mean_norm":
+            scale = (torch.cat(norms).mean() / width**0.5).expand(width)
         elif self.by == "median_norm":
             scale = (torch.cat(norms).median() / (sources.d_total / len(sources)) ** 0.5).expand(width)
         else:

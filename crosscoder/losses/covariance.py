@@ -26,8 +26,6 @@ class Covariance:
 
     def __call__(self, given: LossInput) -> Tensor:
         sources = given.crosscoder.sources
-        if not sources.contrast or len({sources[name].width for name in sources.contrast}) > 1:
-            raise UserError("the covariance of errors needs two contrasted sources of one width")
         error = sources.split(given.acts - given.output.recon)
-        first, second = (error[name] for name in sources.contrast)
+        first, second = (error[name] for name in sources.comparable("the covariance of errors"))
         return given.mean((first * second).sum(-1))

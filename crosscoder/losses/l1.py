@@ -5,18 +5,19 @@ concat   E_t Σ_j f_tj sqrt(Σ_s ‖d_j^s‖²)     smooth there: never gives ex
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from crosscoder.errors import UserError
-from crosscoder.losses.base import LossInput
+from crosscoder.losses.base import LossInput, ramp
 
 
 @dataclass(frozen=True)
 class L1:
     """See the module's docstring. The weight rises linearly from 0 over the first `warmup` of the run."""
 
+    penalises: ClassVar[bool] = True
     norm: Literal["sum", "concat"] = "sum"
     weight: float = 1.0
     warmup: float = 0.05
@@ -28,7 +29,4 @@ class L1:
     def __call__(self, given: LossInput) -> Tensor:
         by_source = given.crosscoder.decoder_norms()
         norms = by_source.sum(0) if self.norm == "sum" else by_source.square().sum(0).sqrt()
-        if given.penalty is not None:
-            norms = norms * given.penalty
-        ramp = min(1.0, given.progress / self.warmup) if self.warmup else 1.0
-        return ramp * given.mean(given.output.code.weighted(norms))
+        return ramp(given.progress, self.warmup) * given.mean(given.output.code.weighted(given.penalised(norms)))

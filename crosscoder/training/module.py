@@ -15,8 +15,9 @@ from crosscoder.errors import UserError
 from crosscoder.losses import LossInput, Term, total
 from crosscoder.model import Crosscoder
 from crosscoder.training.dead import DeadLatents
+from crosscoder.training.pressure import Pressure
 from crosscoder.training.schedules import WarmupDecay
-from crosscoder.types import Acts
+from crosscoder.types import Acts, PerLatent
 
 
 class CrosscoderModule(L.LightningModule):
@@ -30,6 +31,7 @@ class CrosscoderModule(L.LightningModule):
         n_steps: optimizer steps of the whole run: the unit of every schedule.
         dead_after: fraction of the run's tokens after which a silent latent counts as dead.
         constraints: kept to after every step (crosscoder/constraints).
+        l0_target: active latents per token that penalties are brought to; None: they are as they are.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class CrosscoderModule(L.LightningModule):
         n_steps: int = 1000,
         dead_after: float = 0.05,
         constraints: Sequence[Constraint] = (),
+        l0_target: float | None = None,
     ) -> None:
         super().__init__()
         self.crosscoder, self.losses, self.optimizer_of, self.schedule = crosscoder, losses, optimizer, schedule
         self.n_steps, self.dead_after = n_steps, dead_after
         self.dead = DeadLatents(crosscoder.n_latents)
+        self.pressure = Pressure(l0_target, n_steps)
         self.constraints = tuple(constraints)
         for constraint in self.constraints:
             constraint.begin(crosscoder)
@@ -61,14 +65,20 @@ class CrosscoderModule(L.LightningModule):
         for constraint in self.constraints:
             constraint.project(self.crosscoder)
 
+    def penalty(self) -> PerLatent | None:
+        """By what sparsity penalties are multiplied, [n_latents]; None: 1."""
+        if not self.constraints and self.pressure.target is None:
+            return None
+        return penalties(self.constraints, self.crosscoder) * self.pressure.weight
+
     def training_step(self, batch: Acts, batch_idx: int) -> Tensor:
         acts = self.crosscoder.normalise(batch.float())
         self.crosscoder.activation.at(self.progress)
         output = self.crosscoder(acts)
         self.dead.update(output.code)
         dead = self.dead.mask(after=int(self.dead_after * self.n_steps * len(acts)))
-        penalty = penalties(self.constraints, self.crosscoder) if self.constraints else None
-        given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean, penalty)
+        given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean, self.penalty())
+        self.pressure.update(output.code.l0().mean())
         loss, parts = total(self.losses, given)
         if not loss.isfinite():
             what = "activations" if not acts.isfinite().all() else "loss"

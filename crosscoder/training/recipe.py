@@ -19,6 +19,7 @@ from crosscoder.sources import Sources
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.fit import fit
 from crosscoder.training.module import CrosscoderModule
+from crosscoder.training.sense import check
 
 # settings of train.py that make a recipe; all others say what it is trained on, and where
 SETTINGS = (
@@ -35,7 +36,7 @@ SETTINGS = (
         "schedule",
         "scale",
     ),
-    *("activation", "loss", "constraint", "optimizer", "trainer", "experiment", "debug"),
+    *("l0_target", "activation", "loss", "constraint", "optimizer", "trainer", "experiment", "debug"),
 )
 
 
@@ -63,6 +64,7 @@ class Recipe:
         dead_after: fraction of the run after which a silent latent counts as dead.
         exclude: kinds of tokens that are left out.
         constraints: by name.
+        l0_target: active latents per token that penalties are brought to.
         seed: of the weights and of the order of the tokens.
     """
 
@@ -79,7 +81,11 @@ class Recipe:
     dead_after: float = 0.05
     exclude: Sequence[str] = ("special",)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    l0_target: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.activation, self.losses, self.constraints, self.l0_target)
 
     def __call__(
         self, train: Store, validation: Store, sources: Sources, folder: Path, logger: Any = False
@@ -101,6 +107,7 @@ class Recipe:
             n_steps,
             self.dead_after,
             list(self.constraints.values()),
+            self.l0_target,
         )
         mixings = (Mixing(store, sources, self.exclude) for store in (train, validation))
         batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))

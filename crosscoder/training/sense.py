@@ -1,0 +1,47 @@
+"""Which activations, losses and constraints make sense together; said before anything is harvested or trained."""
+
+from collections.abc import Mapping
+
+from crosscoder.activations import Activation
+from crosscoder.constraints import Constraint
+from crosscoder.errors import UserError
+from crosscoder.losses import Term
+
+
+def check(
+    activation: Activation,
+    losses: Mapping[str, Term],
+    constraints: Mapping[str, Constraint],
+    l0_target: float | None = None,
+) -> None:
+    """Refuse what would train nothing sensible.
+
+    Raises:
+        UserError: with the reason.
+    """
+    name = activation.spec()["name"]
+    penalties = [key for key, term in losses.items() if getattr(term, "penalises", False)]
+    if not {"reconstruction", "matryoshka"} & set(losses):
+        raise UserError(
+            "nothing asks for a reconstruction: loss needs one of squared, unsquared, reconstruction, matryoshka"
+        )
+    if not activation.sparse and not penalties:
+        raise UserError(f"activation {name} is sparse by a penalty only, and loss=[{', '.join(losses)}] has none")
+    if l0_target is not None and not penalties:
+        raise UserError(f"l0_target steers a penalty, and loss=[{', '.join(losses)}] has none")
+    if l0_target is not None and activation.sparse:
+        raise UserError(f"l0_target steers a penalty, but activation {name} fixes how many latents are active: set k")
+    for key, term in losses.items():
+        needs = getattr(term, "needs", "")
+        if needs and needs != activation.learns:
+            raise UserError(f"loss {key} trains {needs}, which activation {name} has not")
+    if activation.learns == "gates" and not any(getattr(term, "needs", "") == "gates" for term in losses.values()):
+        raise UserError(f"activation {name} learns its gates from loss gate, and loss=[{', '.join(losses)}] lacks it")
+    claims: dict[str, str] = {}
+    for key, part in (*losses.items(), *constraints.items()):
+        claim = getattr(part, "claims", "")
+        if claim and claims:
+            other, theirs = next(iter(claims.items()))
+            raise UserError(f"{key} gives a part to {claim}, {other} to {theirs}: take one of them")
+        if claim:
+            claims[key] = claim
