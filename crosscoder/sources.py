@@ -2,7 +2,8 @@
 
 A *source* is one stream: a language model at a hookpoint. One source makes an SAE, two make model diffing, several
 layers or checkpoints make the other crosscoders; widths may differ. `contrast = (chat, base)` names the two that are
-compared; without it difference metrics are absent.
+compared; without it difference metrics are absent. `chat-base` is a source, too, wherever `chat` and `base` are: their
+difference, on which an SAE can be trained.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +59,17 @@ class Sources:
         for source in self.items:
             if source.name == name:
                 return source
+        if parts := self.minus(name):
+            one, other = (self[part] for part in parts)
+            if one.width != other.width:
+                raise UserError(f"{name} is no source: they have widths {one.width} and {other.width}")
+            return Source(name, one.width, f"{one.lm} - {other.lm}", one.hookpoint)
         raise UserError(f"no source '{name}'; there is {', '.join(self.names)}")
+
+    def minus(self, name: str) -> tuple[str, str] | None:
+        """The two sources whose difference `name` is, if it is one."""
+        pairs = ((one, other) for one in self.names for other in self.names if name == f"{one}-{other}")
+        return None if name in self.names else next(pairs, None)
 
     def slice(self, name: str) -> slice:
         """Where `name` lies in an activation vector."""

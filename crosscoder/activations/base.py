@@ -72,9 +72,8 @@ def from_spec(spec: dict[str, Any]) -> Activation:
     if bad := [key for key, value in arguments.items() if not isinstance(value, str | int | float | bool | None)]:
         raise UserError(f"activation '{name}' takes scalars only, not {', '.join(bad)}")
     module = importlib.import_module(f"crosscoder.activations.{name}")
-    (cls,) = (
-        value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
-    )
+    here = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    (cls,) = (value for value in here if isinstance(value, type) and issubclass(value, Activation))
     try:
         return cls(**arguments)
     except TypeError as error:

@@ -89,5 +89,5 @@ class _Step(torch.autograd.Function):
         return None, -(grads[0] * near).sum(0) / ctx.bandwidth, None
 
 
-def _near(pre: Dense, threshold: PerLatent, bandwidth: float) -> Dense:
+def _near(pre: Dense, threshold: PerLatent, bandwidth: float) -> Tensor:
     return (pre - threshold).abs() < bandwidth / 2

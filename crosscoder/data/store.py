@@ -71,7 +71,8 @@ class Store:
 
     def require(self, sources: Sources) -> None:
         """Refuse a crosscoder whose sources this store does not hold."""
-        held = {source.name: source for source in self.sources}
+        here = self.sources
+        held = {name: here[name] for name in sources.names if name in here.names or here.minus(name)}
         if any(source.name not in held or held[source.name].width != source.width for source in sources):
             raise UserError(
                 f"store has sources {self.sources.describe()}, but the crosscoder expects {sources.describe()}"
@@ -89,7 +90,13 @@ class Store:
 
     def acts(self, shard: int, names: Sequence[str]) -> Tensor:
         """Activations of one shard [n, d_total], the named sources side by side, in the dtype they were stored in."""
-        return torch.cat([self._load(shard, name)["acts"] for name in names], dim=-1)
+        return torch.cat([self._source(shard, name) for name in names], dim=-1)
+
+    def _source(self, shard: int, name: str) -> Tensor:
+        if parts := self.sources.minus(name):
+            one, other = (self._load(shard, part)["acts"] for part in parts)
+            return (one.float() - other.float()).to(one.dtype)
+        return self._load(shard, name)["acts"]
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self.counts)))
