@@ -95,6 +95,11 @@ class Sources:
             raise UserError(f"{what} needs two contrasted sources of one width")
         return self.contrast
 
+    def behind(self, names: Sequence[str]) -> "Sources":
+        """What has to be read for these: a difference's own two sources in its place."""
+        read = [part for name in names for part in self.minus(name) or (name,)]
+        return self.subset(list(dict.fromkeys(read)))
+
     def spec(self) -> dict:
         """Plain JSON, read back by `from_spec`."""
         return {"items": [asdict(source) for source in self.items], "contrast": self.contrast and list(self.contrast)}

@@ -1,4 +1,4 @@
-"""A planted world: two synthetic streams whose features, and which of them each stream has, are known.
+"""A planted world: synthetic streams whose features, and which of them each stream has, are known.
 
     x_s = Σ_i a_i^s · g_i^s · u_i^s + noise,   a_i ≠ 0 with probability p_i ∝ rank^−exponent
 
@@ -11,17 +11,21 @@ Features i are random unit directions u_i, in classes:
     shifted      the same direction, active in different contexts: of the tokens where it is on in either, it is on in
                  both in a share `overlap`, else in one of them
 
+Between base and chat there may be further streams, as of checkpoints: each has a share of what finetuning changed as chat has it,
+and the rest as base has it.
+
 Features may fire together, and some only where another does (firing.py), and be of very different sizes. A dictionary with fewer
 latents than features makes a world under-complete.
 
 Written as stores, so that everything downstream treats it like harvested activations. `truth.safetensors` beside the train
-store holds directions and chat_directions [n, d], gains [2, n] (base, chat), rates and classes [n].
+store holds directions and chat_directions [n, d], gains [2, n] (base, chat), rates and classes [n], and `tuned/<stream>` [n] for
+those between: which features it has as chat has them.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -34,6 +38,7 @@ from crosscoder.data.harvest import Harvest
 from crosscoder.data.splits import Splits
 from crosscoder.data.store import Store
 from crosscoder.data.text import Part
+from crosscoder.errors import UserError
 from crosscoder.lm import Pair
 from crosscoder.types import Kind
 
@@ -56,6 +61,7 @@ class Planted:
         correlation: share of a Gaussian factor model in what decides whether a feature fires; its factors are `factors`.
         children: share of the features that fire only where a more frequent one does.
         noise: standard deviation per dimension.
+        between: further streams, and the share of features that each has as chat has them, rising from one to the next.
         seed: of directions and activations.
     """
 
@@ -74,7 +80,19 @@ class Planted:
     factors: int = 10
     children: float = 0.0
     noise: float = 0.02
+    between: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if bad := [name for name, share in self.between.items() if name in ("base", "chat") or not 0 <= share <= 1]:
+            raise UserError(
+                f"data.between names streams other than base and chat with a share from 0 to 1, not {bad[0]}"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the streams, from base to chat."""
+        return ("base", *self.between, "chat")
 
     def stores(
         self,
@@ -106,7 +124,8 @@ class Planted:
         weak = WEAKEST ** torch.rand(self.rescaled, generator=generator)  # log-uniform
         at = (classes == RESCALED).nonzero()[:, 0]
         gains[torch.arange(len(at)) % 2, at] = weak
-        return {
+        order = torch.rand(n, generator=torch.Generator().manual_seed(self.seed + 3000))
+        return {f"tuned/{name}": order < share for name, share in self.between.items()} | {
             "directions": directions,
             "chat_directions": chat_directions,
             "classes": classes,
@@ -135,34 +154,38 @@ class Planted:
         )
         return base, chat
 
-    def sample(self, n: int, part: Part) -> tuple[Tensor, Tensor]:
-        """(base, chat) activations, each [n, width]."""
+    def sample(self, n: int, part: Part) -> dict[str, Tensor]:
+        """Activations of every stream, each [n, width]."""
         truth, generator = self.truth(), self._generator(part)
         base, chat = self._strengths(n, part, generator)
-        streams = (base @ truth["directions"], chat @ truth["chat_directions"])
-        return tuple(x + self.noise * torch.randn(x.shape, generator=generator) for x in streams)  # type: ignore[return-value]
+        streams = {"base": base @ truth["directions"], "chat": chat @ truth["chat_directions"]}
+        for name in self.between:
+            tuned = truth[f"tuned/{name}"]
+            streams[name] = (base * ~tuned) @ truth["directions"] + (chat * tuned) @ truth["chat_directions"]
+        return {name: x + self.noise * torch.randn(x.shape, generator=generator) for name, x in streams.items()}
 
     def _generator(self, part: Part, of: int = 0) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed + of + 1 + get_args(Part).index(part))
 
     def _store(self, root: Path, part: Part, n: int) -> Store:
-        identity = json.dumps([asdict(self), part, n])
+        settings = asdict(self) if self.between else {k: v for k, v in asdict(self).items() if k != "between"}
+        identity = json.dumps([settings, part, n])
         folder = root / f"planted-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         source = {"width": self.width, "lm": "", "hookpoint": "planted"}
         store = Store.create(
             folder,
             {
-                "sources": {"base": source, "chat": source},
+                "sources": dict.fromkeys(self.names, source),
                 "contrast": ["chat", "base"],
                 "dtype": "float32",
                 "seq_len": 1,
                 "counts": [n],
                 "tokens_sha256": hashlib.sha256(identity.encode()).hexdigest(),
-                "planted": asdict(self),
+                "planted": settings,
             },
         )
         if not store.complete("chat"):
-            base, chat = self.sample(n, part)
+            streams = self.sample(n, part)
             zeros = torch.zeros(n, dtype=torch.int64)
             tokens = {
                 "ids": zeros,
@@ -171,9 +194,9 @@ class Planted:
                 "kind": torch.full((n,), Kind.PLAIN),
             }
             store.write(0, "tokens", tokens)
-            store.write(0, "base", {"acts": base})
             save_file(self.truth(), folder / "truth.safetensors")
-            store.write(0, "chat", {"acts": chat})
+            for name in self.names:  # chat is the last: with it the store is complete
+                store.write(0, name, {"acts": streams[name]})
         return store
 
 

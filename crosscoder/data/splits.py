@@ -66,12 +66,12 @@ class Text:
         sizes: Mapping[Part, int],
     ) -> Splits:
         """Harvest these hookpoints of the pair, or reuse what was harvested; only the named sources, if any are named."""
-        sources = pair.sources(hookpoints)
-        sources = sources.subset(names or sources.names)
+        every = pair.sources(hookpoints)
+        sources = every.subset(names or every.names)
         tokens: dict[str, TokenSet] = {
             part: pack(pair.tokenizer, self.corpora, self.shares, part, n, self.seq_len) for part, n in sizes.items()
         }
-        return Splits(**harvest(pair, sources, tokens), sources=sources)
+        return Splits(**harvest(pair, every.behind(sources.names), tokens), sources=sources)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,18 @@ class Subject:
     recipe: Callable[[], Recipe] | None = None
     folder: Path | None = None
 
+    def models(self, what: str) -> Pair:
+        """The language models; `what` needs them.
+
+        Raises:
+            NotApplicable: there are none, or none has the streams that the crosscoder reads.
+        """
+        if self.pair is None:
+            raise NotApplicable(f"{what} the language models, and this crosscoder was trained without any")
+        if elsewhere := [s.name for s in self.crosscoder.sources if s.lm not in self.pair.lms]:
+            raise NotApplicable(f"{what} the language models, and none of them has the stream {', '.join(elsewhere)}")
+        return self.pair
+
     def stores(self) -> tuple[Store, Store, Store]:
         """What the crosscoder was trained on, what its threshold was fitted on, and the held-out one."""
         made_with = self.crosscoder.provenance

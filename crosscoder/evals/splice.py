@@ -15,7 +15,6 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from crosscoder.errors import NotApplicable
 from crosscoder.evals import heldout
 from crosscoder.evals.base import Result, Subject
 from crosscoder.interventions.splice import reconstruction, replace
@@ -40,10 +39,8 @@ class SpliceEval:
 
     @torch.no_grad()
     def __call__(self, subject: Subject) -> Result:
-        if subject.pair is None:
-            raise NotApplicable("splice needs the language models, and this crosscoder was trained without any")
         start = time.perf_counter()
-        crosscoder, pair = subject.crosscoder, subject.pair
+        crosscoder, pair = subject.crosscoder, subject.models("splice needs")
         means = crosscoder.sources.split(crosscoder.mean)
         batches = list(heldout.batches(subject.heldout, crosscoder.sources.names, self.n_tokens, self.batch_tokens))
         n_scored = sum(int(heldout.predicts(tokens, subject.heldout.seq_len).sum()) for tokens, _ in batches)

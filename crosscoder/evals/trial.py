@@ -231,9 +231,7 @@ class Asking:
         Raises:
             NotApplicable: the crosscoder has no language models, no contrast, or no way to chat.
         """
-        pair, sources = subject.pair, subject.crosscoder.sources
-        if pair is None:
-            raise NotApplicable("interventions need the language models, and this crosscoder was trained without any")
+        pair, sources = subject.models("interventions need"), subject.crosscoder.sources
         if sources.contrast is None:
             raise NotApplicable(f"interventions need a contrast of two sources; there is only {sources.describe()}")
         edited, reference = (sources[name].lm for name in sources.contrast)

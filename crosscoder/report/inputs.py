@@ -82,7 +82,7 @@ class Inputs:
     def lms(self) -> dict[str, str]:
         """What each language model is, as the crosscoder's own config tells it."""
         config = self._json("crosscoder/config.json", {})
-        lms = config.get("provenance", {}).get("pair", {}).get("lms", {})
+        lms = (config.get("provenance", {}).get("pair") or {}).get("lms", {})
         return {name: " + ".join(str(part) for part in lm.values() if part) for name, lm in lms.items()}
 
     def _json(self, name: str, missing: Any) -> Any:

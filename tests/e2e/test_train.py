@@ -112,3 +112,15 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(tmp_path):
     assert checkpoint.stat().st_mtime_ns > first
     assert torch.load(checkpoint, weights_only=True)["global_step"] > 1
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_an_sae_of_the_difference_trains_on_the_store_of_both_and_is_evaluated(tmp_path):
+    run = tmp_path / "run"
+    trained = ended(start("train.py", "debug=smoke", "sources=[chat-base]", f"run={run}", folder=tmp_path))
+    assert trained.code == 0, trained.err
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["fve/chat-base"] > 0
+    assert Crosscoder.from_pretrained(run).sources.names == ("chat-base",)
+    evaluated = ended(start("evaluate.py", f"crosscoder={run}", folder=tmp_path))
+    assert evaluated.code == 0, evaluated.err
+    assert (run / "report.html").exists()

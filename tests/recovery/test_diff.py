@@ -45,7 +45,7 @@ def oracle(shrunk: int | None = None) -> Crosscoder:
         part = slice(0, 64) if gains[0, shrunk] < 1 else slice(64, 128)
         W_dec[shrunk, part] = 0
     crosscoder = Crosscoder(sources_of(64, 64), len(W_dec), ReLU(), init=lambda *_: (W_enc.contiguous(), W_dec))
-    mean = torch.cat(EXACT.sample(3000, "heldout"), dim=1).mean(0)
+    mean = torch.cat([*EXACT.sample(3000, "heldout").values()], dim=1).mean(0)
     with torch.no_grad():  # so that training units are centred
         crosscoder.set_units(mean, torch.ones(128))
         crosscoder.b_enc.copy_(W_enc @ mean)
@@ -55,7 +55,7 @@ def oracle(shrunk: int | None = None) -> Crosscoder:
 
 @pytest.fixture(scope="module")
 def exact_store(tmp_path_factory):
-    base, chat = EXACT.sample(3000, "heldout")
+    base, chat = EXACT.sample(3000, "heldout").values()
     return store_of(tmp_path_factory.mktemp("exact"), {"base": base, "chat": chat}, [2000, 1000])
 
 
@@ -86,7 +86,7 @@ def test_without_shrinkage_every_class_gets_its_verdict(exact_store):
 
 
 def test_nothing_is_exclusive_between_a_stream_and_itself(exact_store, tmp_path):
-    base, _ = EXACT.sample(2000, "heldout")
+    base, _ = EXACT.sample(2000, "heldout").values()
     store = store_of(tmp_path, {"base": base, "chat": base.clone()}, [2000])
     crosscoder = oracle()
     with torch.no_grad():

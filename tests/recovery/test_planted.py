@@ -67,7 +67,7 @@ def test_norms_tell_whose_a_feature_is(found):
 
 
 def test_the_code_fires_where_the_feature_is_on(found, crosscoder):
-    base, chat = WORLD.sample(4_000, "heldout")
+    base, chat = WORLD.sample(4_000, "heldout").values()
     f = crosscoder.encode(torch.cat([base, chat], dim=1)).to_dense()
     generator = torch.Generator().manual_seed(WORLD.seed + 3)  # as Planted.sample draws them
     on = torch.rand(4_000, len(found["latent"]), generator=generator) < WORLD.truth()["rates"]

@@ -52,3 +52,18 @@ def test_unknown_sources_are_named_with_the_known_ones():
 
 def test_describe_says_names_and_widths():
     assert sources_of(3, 5).describe() == "[base, chat] of width 3, 5"
+
+
+def test_the_difference_of_two_sources_is_a_source():
+    sources = sources_of(4, 4)
+    difference = sources.subset(["chat-base"])
+    assert (difference.names, difference.widths, difference.contrast) == (("chat-base",), (4,), None)
+    assert sources.behind(["chat-base"]).names == ("chat", "base")
+    assert sources.behind(["chat"]).names == ("chat",)
+
+
+def test_a_difference_of_unequal_widths_or_of_unknown_sources_is_refused():
+    with pytest.raises(UserError, match="chat-base is no source: they have widths 6 and 4"):
+        sources_of(4, 6).subset(["chat-base"])
+    with pytest.raises(UserError, match="no source 'chat-sft'"):
+        sources_of(4, 4).subset(["chat-sft"])

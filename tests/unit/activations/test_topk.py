@@ -1,7 +1,20 @@
 import pytest
 import torch
 
+from crosscoder.activations import Activation
+from crosscoder.activations.batch_topk import BatchTopK
 from crosscoder.activations.topk import TopK
+from crosscoder.errors import UserError
+from crosscoder.model import Crosscoder
+from tests.small import crosscoder_of, random_acts
+
+SCORES = {
+    "sum": lambda base, chat: base + chat,
+    "concat": lambda base, chat: (base**2 + chat**2) ** 0.5,
+    "mixed": lambda base, chat: (base**2 + chat**2) ** 0.5 + 0.1 * (base + chat),
+    "none": lambda base, chat: 1.0,
+}
+every_score = pytest.mark.parametrize("score", SCORES)
 
 
 def active(activation: TopK, pre: list[list[float]], scale: list[float]) -> list[list[int]]:
@@ -45,3 +58,73 @@ def test_annealing_is_part_of_the_state():
     other = TopK(k=4, start=5, anneal=0.4)
     other.load_state_dict(topk.state_dict())
     assert other.k_now == topk.k_now == 12
+
+
+# --- scores ---
+
+
+def scored(activation: Activation) -> Crosscoder:
+    """Latents of very different size, some of one source alone, in units that are not raw ones."""
+    crosscoder = crosscoder_of(activation, (5, 7), dtype="float64")
+    with torch.no_grad():
+        crosscoder.decoder("base").mul_(torch.linspace(0, 3, 24)[:, None])
+        crosscoder.decoder("chat").mul_(torch.linspace(4, 0, 24)[:, None])
+    crosscoder.set_units(torch.linspace(-3, 3, 12), torch.tensor([0.5] * 5 + [4.0] * 7))
+    return crosscoder
+
+
+def by_hand(crosscoder: Crosscoder, acts: torch.Tensor, score: str) -> list[list[float]]:
+    """relu(pre_tj) · n_j, one entry at a time."""
+    W_enc, W_dec, b_enc = (w.detach() for w in (crosscoder.W_enc, crosscoder.W_dec, crosscoder.b_enc))
+    n = [SCORES[score](float(row[:5].norm()), float(row[5:].norm())) for row in W_dec]
+    return [[max(0.0, float(W_enc[j] @ x + b_enc[j])) * n[j] for j in range(24)] for x in acts]
+
+
+def chosen(crosscoder: Crosscoder, acts: torch.Tensor) -> list[tuple[int, int]]:
+    return [tuple(entry) for entry in (crosscoder.encode(acts).to_dense() > 0).nonzero().tolist()]
+
+
+@every_score
+def test_the_k_with_the_largest_score_are_active(score):
+    crosscoder, acts = scored(TopK(3, score=score)), random_acts(30, 12, dtype=torch.float64)
+    rows = by_hand(crosscoder, acts, score)
+    expected = [(t, j) for t, row in enumerate(rows) for j in sorted(sorted(range(24), key=lambda j: -row[j])[:3])]
+    assert chosen(crosscoder.train(), acts) == expected
+    assert chosen(crosscoder.eval(), acts) == expected
+    raw = acts * crosscoder.scale + crosscoder.mean
+    assert chosen(crosscoder.fold(), raw) == expected
+
+
+@every_score
+def test_over_a_batch_as_well(score):
+    crosscoder, acts = scored(BatchTopK(3, score=score)).train(), random_acts(30, 12, dtype=torch.float64)
+    rows = by_hand(crosscoder, acts, score)
+    places = [(t, j) for t in range(30) for j in range(24)]
+    assert chosen(crosscoder, acts) == sorted(sorted(places, key=lambda place: -rows[place[0]][place[1]])[:90])
+
+
+def test_every_score_chooses_otherwise():
+    acts = random_acts(30, 12, dtype=torch.float64)
+    found = {score: chosen(scored(TopK(3, score=score)), acts) for score in SCORES}
+    assert len({str(entries) for entries in found.values()}) == len(SCORES)
+
+
+@every_score
+@pytest.mark.parametrize("kind", [TopK, BatchTopK])
+def test_the_score_is_part_of_what_is_saved(kind, score):
+    activation = kind(3, score=score)
+    assert activation.spec()["score"] == score
+    norms = torch.tensor([[3.0], [4.0]])
+    assert kind(**activation.arguments()).weigh(norms).item() == pytest.approx(SCORES[score](3.0, 4.0))
+
+
+@pytest.mark.parametrize("kind", [TopK, BatchTopK])
+def test_a_score_per_source_is_a_constraint(kind):
+    with pytest.raises(UserError, match=r"constraint=\[decoupled\]"):
+        kind(3, score="decoupled")
+
+
+@pytest.mark.parametrize("kind", [TopK, BatchTopK])
+def test_an_unknown_score_is_named(kind):
+    with pytest.raises(UserError, match="the score is sum, concat, mixed, none, not 'max'"):
+        kind(3, score="max")

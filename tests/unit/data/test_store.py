@@ -7,7 +7,7 @@ import torch
 from crosscoder.data import Store
 from crosscoder.data import store as store_module
 from crosscoder.errors import UserError
-from tests.small import sources_of, store_of
+from tests.small import random_acts, sources_of, store_of
 
 
 @pytest.fixture
@@ -162,3 +162,11 @@ def test_notes_stay(store):
     store.note(scale={"base": 1.5})
     assert Store(store.folder).meta["scale"] == {"base": 1.5}
     assert json.loads((store.folder / "meta.json").read_text())["counts"] == [4, 4, 2]
+
+
+def test_a_store_gives_the_difference_of_two_sources(tmp_path):
+    streams = {"base": random_acts(6, 4), "chat": random_acts(6, 4, seed=1)}
+    store = store_of(tmp_path, streams, [4, 2])
+    read = store.acts(1, ["chat-base", "chat"])
+    torch.testing.assert_close(read, torch.cat([streams["chat"] - streams["base"], streams["chat"]], dim=1)[4:])
+    store.require(store.sources.subset(["chat-base"]))

@@ -32,3 +32,39 @@ def test_normalised_is_the_mean_square_per_dimension(given):
 def test_an_unknown_kind_is_named(unchecked):
     with pytest.raises(UserError, match="squared, unsquared or normalised, not 'cubed'"):
         Reconstruction("cubed")
+
+
+# --- weights by source ---
+
+SIZES = {
+    "squared": lambda e: float(e @ e),
+    "unsquared": lambda e: float(e @ e) ** 0.5 / 2,  # two sources
+    "normalised": lambda e: float(e @ e) / 12,  # dimensions
+}
+every_kind = pytest.mark.parametrize("kind", SIZES)
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("by_source", "of_base", "of_chat"),
+    [({"base": 0.5, "chat": 3.0}, 0.5, 3.0), ({"chat": 3.0}, 1.0, 3.0), ({"base": 0.0}, 0.0, 1.0)],
+)
+def test_every_source_counts_as_much_as_its_weight(given, kind, by_source, of_base, of_chat):
+    base, chat = errors(given())
+    size = SIZES[kind]
+    expected = sum(of_base * size(b) + of_chat * size(c) for b, c in zip(base, chat, strict=True)) / len(base)
+    assert Reconstruction(kind, by_source=by_source)(given()).item() == pytest.approx(expected, rel=1e-12)
+
+
+@every_kind
+def test_a_source_without_weight_teaches_its_decoder_nothing(given, crosscoder, kind):
+    Reconstruction(kind, by_source={"base": 0.0})(given()).backward()
+    for gradient in (crosscoder.W_dec.grad, crosscoder.b_dec.grad):
+        assert gradient[..., :5].eq(0).all()
+        assert gradient[..., 5:].ne(0).any()
+
+
+@every_kind
+def test_a_source_that_is_not_there_is_named(given, kind):
+    with pytest.raises(UserError, match=r"by_source names chatt, third; there is \[base, chat\]"):
+        Reconstruction(kind, by_source={"third": 1.0, "chatt": 2.0, "base": 1.0})(given())

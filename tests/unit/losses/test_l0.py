@@ -1,0 +1,91 @@
+"""The number of active latents, whose gradient reaches thresholds alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from crosscoder.activations.learnt_jumprelu import LearntJumpReLU
+from crosscoder.errors import UserError
+from crosscoder.losses.l0 import L0
+from crosscoder.model import Crosscoder
+from tests.small import crosscoder_of
+
+BANDWIDTH = 0.5
+PENALTY = torch.linspace(0.2, 3, 24, dtype=torch.float64)
+
+
+@pytest.fixture
+def crosscoder() -> Crosscoder:
+    return crosscoder_of(LearntJumpReLU(24, 0.6, BANDWIDTH), (5, 7), dtype="float64")
+
+
+def by_hand(given, penalty=(1.0,) * 24) -> tuple[float, list[float]]:
+    """E_t Σ_j H(pre_tj − θ_j), each weighted, and its pseudo-derivative by every log θ_j."""
+    crosscoder = given.crosscoder
+    W_enc, b_enc = crosscoder.W_enc.detach(), crosscoder.b_enc.detach()
+    thresholds = crosscoder.activation.log_threshold.detach().exp().tolist()
+    l0, slopes = 0.0, [0.0] * 24
+    for x in given.acts:
+        for j, threshold in enumerate(thresholds):
+            pre = float(W_enc[j] @ x + b_enc[j])
+            l0 += float(penalty[j]) * (pre > threshold) / len(given.acts)
+            near = abs(pre - threshold) < BANDWIDTH / 2
+            slopes[j] -= float(penalty[j]) * threshold / BANDWIDTH * near / len(given.acts)
+    return l0, slopes
+
+
+def slopes(crosscoder: Crosscoder) -> list[float]:
+    return crosscoder.activation.log_threshold.grad.tolist()
+
+
+def test_it_counts_active_latents(given, crosscoder):
+    given = given()
+    expected, by_threshold = by_hand(given)
+    value = L0()(given)
+    assert 1 < expected < 23
+    assert value.item() == pytest.approx(expected, rel=1e-12)
+    value.backward()
+    assert slopes(crosscoder) == pytest.approx(by_threshold, rel=1e-10)
+
+
+def test_every_latent_counts_as_much_as_its_penalty(given, crosscoder):
+    given = replace(given(), penalty=PENALTY)
+    expected, by_threshold = by_hand(given, PENALTY.tolist())
+    value = L0()(given)
+    assert value.item() == pytest.approx(expected, rel=1e-12)
+    value.backward()
+    assert slopes(crosscoder) == pytest.approx(by_threshold, rel=1e-10)
+
+
+@pytest.mark.parametrize("target", [2.0, 20.0])
+def test_with_a_target_it_is_the_squared_distance_to_it(given, crosscoder, target):
+    given = given()
+    l0, by_threshold = by_hand(given)
+    value = L0(target=target)(given)
+    assert value.item() == pytest.approx(2 / target * (l0 - target) ** 2, rel=1e-12)
+    value.backward()
+    slope = 4 / target * (l0 - target)
+    assert slopes(crosscoder) == pytest.approx([slope * one for one in by_threshold], rel=1e-10)
+
+
+@pytest.mark.parametrize("target", [None, 5.0])
+def test_only_thresholds_have_a_gradient(given, crosscoder, target):
+    L0(target=target)(given()).backward()
+    others = (crosscoder.W_enc, crosscoder.b_enc, crosscoder.W_dec, crosscoder.b_dec)
+    assert all(weight.grad is None or weight.grad.eq(0).all() for weight in others)
+    assert crosscoder.activation.log_threshold.grad.ne(0).any()
+
+
+@pytest.mark.parametrize("target", [None, 5.0])
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.05, 0.25), (0.2, 1.0), (1.0, 1.0)])
+def test_it_rises_over_the_warm_up(given, progress, share, target):
+    term, whole = L0(target=target, warmup=0.2), L0(target=target, warmup=0.0)(given(progress=progress)).item()
+    assert whole > 0
+    assert term(given(progress=progress)).item() == pytest.approx(share * whole)
+
+
+@pytest.mark.parametrize("target", [0.0, -3.0])
+def test_a_target_that_is_no_number_of_latents_is_refused(target):
+    with pytest.raises(UserError, match=f"the L0 aimed at is positive, not {target}"):
+        L0(target=target)

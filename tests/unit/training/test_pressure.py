@@ -1,0 +1,103 @@
+"""A penalty that is brought to the L0 one wants."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from crosscoder.activations.relu import ReLU
+from crosscoder.data import Scale
+from crosscoder.errors import UserError
+from crosscoder.losses.l1 import L1
+from crosscoder.losses.reconstruction import Reconstruction
+from crosscoder.model import Crosscoder
+from crosscoder.training import CrosscoderModule
+from crosscoder.training.pressure import Pressure
+
+TARGET = 3.0
+
+
+class Watch(Callback):
+    """L0 and weight at the end of every step."""
+
+    def __init__(self) -> None:
+        self.l0, self.weights = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        code = pl_module.crosscoder.encode(pl_module.crosscoder.normalise(batch.float()))
+        self.l0.append(code.l0().mean().item())
+        self.weights.append(pl_module.pressure.weight.item())
+
+
+@pytest.fixture
+def module_of(planted_splits):
+    """`module_of(weight)`: a ReLU crosscoder with an L1 penalty of this weight, whose L0 is to be TARGET."""
+
+    def make(weight: float, n_steps: int = 600, l0_target: float | None = TARGET) -> CrosscoderModule:
+        crosscoder = Crosscoder(planted_splits.sources, 48, ReLU())
+        crosscoder.set_units(*Scale().fit(planted_splits.train, planted_splits.sources))
+        losses = {"reconstruction": Reconstruction("squared"), "l1": L1(weight=weight)}
+        adam = partial(torch.optim.Adam, lr=3e-3)
+        return CrosscoderModule(crosscoder, losses, adam, n_steps=n_steps, l0_target=l0_target)
+
+    return make
+
+
+def test_the_weights_logarithm_follows_the_relative_distance_to_the_target():
+    pressure, expected = Pressure(target=8.0, n_steps=50, rate=5.0), 0.0
+    for l0 in (0.0, 1.0, 7.5, 8.0, 9.0, 15.9, 16.0, 17.0, 4000.0):
+        pressure.update(torch.tensor(l0))
+        expected += 5.0 / 50 * max(-1.0, min(1.0, (l0 - 8) / 8))
+        assert pressure.weight.item() == pytest.approx(math.exp(expected), rel=1e-5)
+
+
+def test_at_its_target_a_penalty_stays():
+    pressure = Pressure(target=8.0, n_steps=50)
+    pressure.update(torch.tensor(8.0))
+    assert pressure.weight.item() == 1.0
+
+
+@pytest.mark.parametrize(("l0", "exponent"), [(1e6, 3.0), (0.0, -3.0)])
+def test_over_a_run_it_changes_by_no_more_than_its_rate(l0, exponent):
+    pressure = Pressure(target=8.0, n_steps=50, rate=3.0)
+    for _ in range(50):
+        pressure.update(torch.tensor(l0))
+    assert pressure.weight.item() == pytest.approx(math.exp(exponent), rel=1e-4)
+
+
+def test_without_a_target_penalties_are_as_they_are(module_of):
+    pressure = Pressure(target=None, n_steps=50)
+    pressure.update(torch.tensor(1e6))
+    assert pressure.weight.item() == 1.0
+    assert module_of(1.0, l0_target=None).penalty() is None
+
+
+def test_every_penalty_is_multiplied_by_it(module_of):
+    module = module_of(1.0)
+    module.pressure.log_weight.fill_(math.log(2.5))
+    assert module.penalty().tolist() == pytest.approx([2.5] * 48)
+
+
+def test_it_is_part_of_the_checkpoint(module_of):
+    module, other = module_of(1.0), module_of(1.0)
+    module.pressure.update(torch.tensor(100.0))
+    other.load_state_dict(module.state_dict())
+    assert other.pressure.weight.item() == module.pressure.weight.item() > 1
+
+
+@pytest.mark.parametrize("target", [0.0, -2.0])
+def test_a_target_that_is_no_number_of_latents_is_refused(target):
+    with pytest.raises(UserError, match=f"l0_target is positive, not {target}"):
+        Pressure(target, n_steps=50)
+
+
+@pytest.mark.parametrize("weight", [0.003, 2.0], ids=["too mild", "too strong"])
+def test_an_l1_is_trained_to_the_l0_aimed_at(module_of, trained, weight):
+    watch = Watch()
+    trained(module_of(weight), watch)
+    reached = sum(watch.l0[-50:]) / 50
+    assert abs(watch.l0[0] / TARGET - 1) > 0.5
+    assert reached == pytest.approx(TARGET, rel=0.15)
+    assert (watch.weights[-1] > 1) == (weight < 1)
