@@ -1,7 +1,9 @@
 """Initial weights of a crosscoder.
 
-Every published recipe starts all sources' decoders equal and the encoder as the decoder's transpose (science: Minder et al.
-2025 §3.4; Lindsey et al. 2024), so that no latent begins as anybody's own.
+Published recipes start all sources' decoders equal and the encoder as the decoder's transpose (Minder et al. 2025 §3.4; Lindsey
+et al. 2024): no latent begins as anybody's own. A feature that only one source has then needs a latent to unlearn the other
+sources first, and where latents are scarce, shared features get there before. So a share may begin as one source's own; all are
+free to become anything.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from crosscoder.errors import UserError
 from crosscoder.sources import Sources
 
 
@@ -17,11 +20,21 @@ class TransposedDecoder:
     """Random unit directions, the same in every source of one width, scaled to `decoder_norm` per source.
 
     `W_enc = W_dec · encoder_scale / (decoder_norm · n_sources)`, so that with encoder_scale = 1 a latent reads the mean over
-    sources of their projections on its direction.
+    sources of their projections on its direction; one that is a source's own, that source's.
+
+    Args:
+        decoder_norm: of every source's decoder.
+        encoder_scale: see above.
+        own: share of the latents that begin as one source's own, the last ones, as many for each source.
     """
 
     decoder_norm: float = 1.0
     encoder_scale: float = 1.0
+    own: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.own <= 1:
+            raise UserError(f"init.own is a share of the latents, from 0 to 1, not {self.own}")
 
     def __call__(self, sources: Sources, n_latents: int, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """(W_enc, W_dec), each [n_latents, d_total]."""
@@ -30,4 +43,12 @@ class TransposedDecoder:
             for width in dict.fromkeys(sources.widths)
         }
         W_dec = self.decoder_norm * torch.cat([directions[width] for width in sources.widths], dim=-1)
-        return W_dec * (self.encoder_scale / (self.decoder_norm * len(sources))), W_dec
+        read = torch.full((n_latents, 1), float(len(sources)))  # how many sources a latent reads
+        n = int(self.own * n_latents / len(sources))
+        for i, source in enumerate(sources, 1):
+            latents, own = slice(n_latents - i * n, n_latents - (i - 1) * n), sources.slice(source.name)
+            kept = W_dec[latents, own].clone()
+            W_dec[latents] = 0
+            W_dec[latents, own] = kept
+            read[latents] = 1
+        return W_dec * self.encoder_scale / (self.decoder_norm * read), W_dec

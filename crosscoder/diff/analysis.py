@@ -11,6 +11,7 @@ from crosscoder.diff.activity import Activity
 from crosscoder.diff.base import Part, batches
 from crosscoder.diff.energy import Energy
 from crosscoder.diff.norms import norms
+from crosscoder.diff.presence import presence
 from crosscoder.diff.scaling import Scaling
 from crosscoder.diff.table import LatentTable
 from crosscoder.diff.twins import Twins
@@ -69,6 +70,8 @@ class Analysis:
         columns: dict[str, Any] = dict(norms(crosscoder))
         for part in parts:
             columns |= part.columns()
+        if contrast:
+            columns |= presence(columns, contrast)
         verdict = {"verdict": self.rule(columns, *contrast)} if contrast else {}
         return LatentTable.of(verdict | columns, self._meta(crosscoder, store, n_tokens, parts))
 

@@ -7,7 +7,8 @@ write into both streams side by side, [g_base u_base; g_chat u_chat].
     found        share of features whose cosine exceeds `FOUND`
     precision    of the latents that a rule calls exclusive to a source: those whose nearest feature is
     recall       of the features exclusive to a source: those that are found and whose latent the rule calls so
-    AP           average precision of a score that ranks latents; features that are not found are never retrieved
+    AP           average precision of a score that ranks latents (Δ, or the latent's presence in the other source, see
+                 presence.py); features that are not found are never retrieved
     AUROC        of the same score among found latents: saturates where exclusive features are few
 
 A rule is applied to every crosscoder alike, so that training and calling are told apart.
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from crosscoder.data.planted import BASE_ONLY, CHAT_ONLY, CLASSES
 from crosscoder.diff.match import best, one_to_one
+from crosscoder.diff.presence import EXCLUSIVE as ABSENT
 from crosscoder.diff.table import LatentTable
 from crosscoder.model import Crosscoder
 
@@ -64,8 +66,10 @@ class Recovery:
         """Rule → source → which latents it calls exclusive to that source."""
         delta, relative, verdict = (self.table[name] for name in ("delta_norm", "relative_norm", "verdict"))
         alive = ~self.table["dead"]
+        absent = {side: self.table[f"presence/{side}"] < ABSENT for side in EXCLUSIVE}
         high = {"Δ > 0.9": delta > 0.9, "R > 0.7": relative > 0.7, "verdict": verdict == "chat-specific"}
         low = {"Δ > 0.9": delta < 0.1, "R > 0.7": relative < 0.3, "verdict": verdict == "base-specific"}
+        high["presence"], low["presence"] = absent["chat"], absent["base"]
         return {rule: {"chat": high[rule] & alive, "base": low[rule] & alive} for rule in high}
 
     def judged(self) -> list[dict[str, Any]]:
@@ -87,11 +91,14 @@ class Recovery:
         return self.found & called[np.maximum(self.partner, 0)] & (self.partner >= 0)
 
     def ranked(self) -> list[dict[str, Any]]:
-        """AP and AUROC by Δ on either side."""
+        """AP and AUROC by Δ and by presence on either side."""
         delta = self.table["delta_norm"]
+        scores = {("Δ", "chat"): delta, ("Δ", "base"): 1 - delta}
+        # a latent without a presence has not fired, and is the last to be exclusive
+        scores |= {("presence", side): -np.nan_to_num(self.table[f"presence/{side}"], nan=np.inf) for side in EXCLUSIVE}
         return [
-            {"source": source, **self._ranked(score, EXCLUSIVE[source])}
-            for source, score in {"chat": delta, "base": 1 - delta}.items()
+            {"by": by, "source": source, **self._ranked(score, EXCLUSIVE[source])}
+            for (by, source), score in scores.items()
         ]
 
     def _ranked(self, score: np.ndarray, kind: int) -> dict[str, float]:
@@ -107,7 +114,7 @@ class Recovery:
         before = (~hits).cumsum()[hits].sum()
         return {"ap": ap, "auroc": float(1 - before / (n_yes * n_no)) if n_yes and n_no else float("nan")}
 
-    def by_decile(self, rule: str = "verdict") -> list[dict[str, Any]]:
+    def by_decile(self, rule: str = "presence") -> list[dict[str, Any]]:
         """Exclusive features by how often they fire: how many are found, and recalled by a rule."""
         recalled = np.zeros(len(self.classes), dtype=bool)
         for source, called in self.calls()[rule].items():

@@ -1,5 +1,7 @@
 """What every activation in conf/activation promises, whatever it is."""
 
+from math import log
+
 import pytest
 import torch
 from hypothesis import given
@@ -19,13 +21,15 @@ seeds = st.integers(0, 2**16)
 def used(name: str, seed: int, grid: float = 0.0) -> Crosscoder:
     """A crosscoder in inference mode after one training step's worth of looking at activations.
 
-    With a `grid`, all weights are multiples of it: then sums are exact in any order, and results equal bit for bit.
+    With a `grid`, all weights are multiples of it, and gains powers of two: then sums are exact in any order, and results
+    equal bit for bit.
     """
     crosscoder = crosscoder_of(activation_of(name, N_LATENTS), (WIDTH, WIDTH), N_LATENTS, seed)
     if grid:
         with torch.no_grad():
-            for weight in crosscoder.parameters():
-                weight.copy_((weight / grid).round() * grid)
+            for weight_name, weight in crosscoder.named_parameters():
+                unit = log(2) if ".log_" in weight_name else grid
+                weight.copy_((weight / unit).round() * unit)
     crosscoder.train()(random_acts(64, 2 * WIDTH, seed))
     return crosscoder.eval()
 

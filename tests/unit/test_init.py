@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from crosscoder.errors import UserError
 from crosscoder.init import TransposedDecoder
 from tests.small import sources_of
 
@@ -35,3 +36,22 @@ def test_the_seed_decides():
     draw = [TransposedDecoder()(sources_of(4, 4), 10, torch.Generator().manual_seed(seed))[1] for seed in (1, 1, 2)]
     assert torch.equal(draw[0], draw[1])
     assert not torch.equal(draw[0], draw[2])
+
+
+def test_a_share_of_the_latents_may_begin_as_one_sources_own():
+    sources = sources_of(6, 6)
+    W_enc, W_dec = TransposedDecoder(own=0.4)(sources, 50, torch.Generator().manual_seed(0))
+    plain_enc, plain_dec = TransposedDecoder()(sources, 50, torch.Generator().manual_seed(0))
+    for (W, plain), factor in (((W_dec, plain_dec), 1), ((W_enc, plain_enc), 2)):
+        assert torch.equal(W[:30], plain[:30])
+        for latents, own, other in (
+            (slice(40, 50), slice(0, 6), slice(6, 12)),
+            (slice(30, 40), slice(6, 12), slice(0, 6)),
+        ):
+            torch.testing.assert_close(W[latents, own], factor * plain[latents, own])
+            assert (W[latents, other] == 0).all()
+
+
+def test_more_than_all_of_them_is_refused():
+    with pytest.raises(UserError, match=r"init.own is a share of the latents, from 0 to 1, not 1.5"):
+        TransposedDecoder(own=1.5)
