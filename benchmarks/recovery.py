@@ -43,6 +43,7 @@ PENALTY = ["loss.l1.weight=0.5", "l0_target={k}"]  # begins anywhere, and is bro
 OURS = ["experiment=ours"]
 VARIANTS: dict[str, list[str]] = {
     "ours": OURS,
+    "default": [],
     "minder2025_batchtopk": ["experiment=minder2025_batchtopk"],
     "minder2025_l1": ["experiment=minder2025_l1", "l0_target={k}"],
     "lindsey2024": ["experiment=lindsey2024", *PENALTY],

@@ -109,7 +109,8 @@ class Planted:
 
     def truth(self) -> dict[str, Tensor]:
         """`directions` and `chat_directions` [n, width], `classes` [n], `rates` [n], `gains` [2, n] in base and chat."""
-        generator = torch.Generator().manual_seed(self.seed)
+        # a stream of its own: a crosscoder of the same seed would begin with the very directions it is to find
+        generator = torch.Generator().manual_seed(self.seed + 4000)
         counts = (self.shared, self.base_only, self.chat_only, self.rotated, self.rescaled, self.shifted)
         classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
         n = len(classes)

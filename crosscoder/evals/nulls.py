@@ -15,6 +15,7 @@ import numpy as np
 from crosscoder.data.nulls import Plant
 from crosscoder.diff.analysis import Analysis, comparable
 from crosscoder.diff.norms import PUBLISHED
+from crosscoder.diff.presence import EXCLUSIVE
 from crosscoder.diff.table import LatentTable
 from crosscoder.diff.verdict import count
 from crosscoder.errors import NotApplicable
@@ -81,14 +82,20 @@ class NullsEval:
 
 
 def rules_of(contrast: tuple[str, str]) -> dict[str, Rule]:
-    """What calls a latent exclusive to either source: our verdict, and every published rule on norms."""
+    """What calls a latent exclusive to either source: our verdict, its presence in the other, every published rule on norms."""
     specific = [f"{source}-specific" for source in contrast]
     only = [f"{source}-only" for source in contrast]
     published = {
         rule.describe(): lambda table, paper=paper: np.isin(table[f"category/{paper}"], only) & ~table["dead"]
         for paper, rule in PUBLISHED.items()
     }
-    return {"verdict": lambda table: np.isin(table["verdict"], specific), **published}
+    own = {
+        "verdict": lambda table: np.isin(table["verdict"], specific),
+        "presence": lambda table: (
+            (np.minimum(*(table[f"presence/{source}"] for source in contrast)) < EXCLUSIVE) & ~table["dead"]
+        ),
+    }
+    return own | published
 
 
 def rate(rule: Rule, table: LatentTable) -> float:

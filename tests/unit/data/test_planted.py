@@ -8,7 +8,9 @@ import torch
 from crosscoder.data import Harvest
 from crosscoder.data.planted import BASE_ONLY, CHAT_ONLY, SHARED, Planted, truth_of
 from crosscoder.errors import UserError
+from crosscoder.init import TransposedDecoder
 from crosscoder.types import Kind
+from tests.small import sources_of
 
 WORLD = Planted(width=24, shared=5, base_only=3, chat_only=4, active=2.0, noise=0.01)
 
@@ -121,3 +123,10 @@ def test_streams_between_are_in_the_store_in_order_and_leave_the_others_as_they_
 def test_streams_between_that_make_no_sense_are_refused(between):
     with pytest.raises(UserError, match=f"data.between .* not {next(iter(between))}"):
         Planted(between=between)
+
+
+def test_a_crosscoder_of_the_same_seed_does_not_begin_with_the_truth():
+    world = Planted(seed=0)
+    _, W_dec = TransposedDecoder()(sources_of(64, 64), 120, torch.Generator().manual_seed(0))
+    cosines = world.truth()["directions"] @ W_dec[:, :64].T
+    assert cosines.max() < 0.7

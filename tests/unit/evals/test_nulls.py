@@ -48,11 +48,11 @@ def test_each_rule_is_counted_on_this_pair_and_on_the_controls(subject):
         "recall_planted",
     }
     assert all(0 <= value <= 1 for value in result.scalars.values())
-    assert len(result.tables["rules"]) == 5
+    assert len(result.tables["rules"]) == 6
     verdict = result.tables["rules"][0]
     assert verdict["rule"] == "verdict"
     assert 8 <= verdict["this pair"] <= 10  # of four of the base and six of chat
-    by_norm = result.tables["rules"][1]
+    (by_norm,) = [row for row in result.tables["rules"] if row["rule"].startswith("Δ > 0.9")]
     # the verdict sees that both models have the shuffled directions, and calls them decoupled
     assert by_norm["shuffled"] > 0.5
     # in this world the difference is so large that its noise is exclusive, too: less so by the verdict
@@ -110,7 +110,8 @@ def test_without_the_recipe_or_the_training_activations_it_says_so(subject):
 
 def test_rules_are_ours_and_every_papers():
     assert next(iter(rules_of(("chat", "base")))) == "verdict"
-    assert len(rules_of(("chat", "base"))) == 5
+    assert list(rules_of(("chat", "base")))[1] == "presence"
+    assert len(rules_of(("chat", "base"))) == 6
 
 
 def test_density_is_the_median_of_each_class(subject):
@@ -140,5 +141,5 @@ def test_a_crosscoder_is_found_again_in_itself_whatever_its_latents_order(subjec
 def test_stability_trains_other_seeds_and_looks_by_class(subject):
     result = StabilityEval(ANALYSIS, seeds=2)(subject)
     assert {"cosine/all", "cosine/shared", "cosine/chat_specific", "found_again/all"} <= set(result.scalars)
-    assert result.scalars["found_again/chat_specific"] > 0.9
+    assert result.scalars["found_again/chat_specific"] > 0.8
     assert {"seed 1", "seed 2"} <= set(result.tables["classes"][0])
