@@ -33,9 +33,8 @@ def run(name: str, given: Any, folder: Path) -> dict[str, Any]:
     same = [f"train_tokens={given.train_tokens}", f"models={given.models}", "batch_size=1024", f"lr={given.lr}"]
     same += [f"n_latents={given.n_latents}", f"k={given.k}", f"seed={given.seed}", "logger=none", *given.set]
     own = [setting.format(k=given.k) for setting in VARIANTS[name]]
-    settings = [*same, *own] if name.startswith("ours") or name == "default" else [*own, *same]
     if not (folder / "metrics.json").exists():
-        command(TRAIN, *settings, f"run={folder}")
+        command(TRAIN, *own, *same, f"run={folder}")
     if not (folder / "results" / "ablation.json").exists():
         command(TRAIN.parent / "evaluate.py", f"crosscoder={folder}", *EVALS, *given.evaluate)
     scalars = json.loads((folder / "metrics.json").read_text())
@@ -85,7 +84,7 @@ def main() -> None:
         train_tokens={"type": int, "default": 1_000_000, "help": "of each"},
         n_latents={"type": int, "default": 4096, "help": "of each"},
         k={"type": int, "default": 32, "help": "active latents per token; penalties are brought to it"},
-        lr={"type": float, "default": 2e-3, "help": "of all but ours"},
+        lr={"type": float, "default": 2e-3, "help": "of each"},
         seed={"type": int, "default": 0, "help": "of weights and order"},
         set={"nargs": "*", "default": [], "help": "more settings of train.py"},
         evaluate={"nargs": "*", "default": [], "help": "more settings of evaluate.py"},

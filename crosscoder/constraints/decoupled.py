@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from crosscoder.constraints.base import rows_of
+from crosscoder.constraints.base import begin_alike, rows_of
 from crosscoder.model import Crosscoder
 from crosscoder.types import PerLatent
 
@@ -23,7 +23,7 @@ class Decoupled:
     claims: ClassVar[str] = "all latents"
 
     def begin(self, crosscoder: Crosscoder) -> None:
-        rows_of(len(crosscoder.sources), crosscoder, "a decoupled crosscoder")
+        begin_alike(len(crosscoder.sources), crosscoder, "a decoupled crosscoder")
 
     @torch.no_grad()
     def project(self, crosscoder: Crosscoder) -> None:

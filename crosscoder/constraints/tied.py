@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from crosscoder.constraints.base import rows_of
+from crosscoder.constraints.base import begin_alike, rows_of
 from crosscoder.errors import UserError
 from crosscoder.model import Crosscoder
 from crosscoder.types import PerLatent
@@ -33,7 +33,7 @@ class Tied:
             raise UserError("a tied crosscoder is of two contrasted sources")
         if self.eta < 0:
             raise UserError(f"tied.eta is a factor from 0, not {self.eta}")
-        rows_of(3, crosscoder, "a tied crosscoder")
+        begin_alike(3, crosscoder, "a tied crosscoder")
 
     @torch.no_grad()
     def project(self, crosscoder: Crosscoder) -> None:

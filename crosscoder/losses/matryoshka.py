@@ -33,6 +33,7 @@ class Matryoshka:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        Reconstruction(self.kind)  # refuses a kind it does not know
         rising = [*self.prefixes]
         if not rising or rising != sorted(set(rising)) or rising[0] <= 0 or rising[-1] != 1:
             raise UserError(f"matryoshka.prefixes rise from above 0 to 1, not {rising}")

@@ -19,16 +19,23 @@ def check(
     Raises:
         UserError: with the reason.
     """
-    name = activation.spec()["name"]
+    name = activation.spec()["name"].removeprefix("learnt_")
+    given = f"among the losses {', '.join(losses)}"
     penalties = [key for key, term in losses.items() if getattr(term, "penalises", False)]
     if not {"reconstruction", "matryoshka"} & set(losses):
         raise UserError(
             "nothing asks for a reconstruction: loss needs one of squared, unsquared, reconstruction, matryoshka"
         )
+    if {"reconstruction", "matryoshka"} <= set(losses):
+        raise UserError("matryoshka stands in the place of a reconstruction: take one of them")
+    if "covariance" in losses and getattr(losses.get("reconstruction"), "kind", None) != "squared":
+        raise UserError("covariance goes with loss squared: beside another error it has no lower bound")
     if not activation.sparse and not penalties:
-        raise UserError(f"activation {name} is sparse by a penalty only, and loss=[{', '.join(losses)}] has none")
+        raise UserError(f"activation {name} is sparse by a penalty only, and {given} there is none")
     if l0_target is not None and not penalties:
-        raise UserError(f"l0_target steers a penalty, and loss=[{', '.join(losses)}] has none")
+        raise UserError(f"l0_target steers a penalty, and {given} there is none")
+    if l0_target is not None and any(getattr(losses[key], "target", None) for key in penalties):
+        raise UserError("l0_target and loss.l0.target aim at the same: take one of them")
     if l0_target is not None and activation.sparse:
         raise UserError(f"l0_target steers a penalty, but activation {name} fixes how many latents are active: set k")
     for key, term in losses.items():
@@ -36,7 +43,7 @@ def check(
         if needs and needs != activation.learns:
             raise UserError(f"loss {key} trains {needs}, which activation {name} has not")
     if activation.learns == "gates" and not any(getattr(term, "needs", "") == "gates" for term in losses.values()):
-        raise UserError(f"activation {name} learns its gates from loss gate, and loss=[{', '.join(losses)}] lacks it")
+        raise UserError(f"activation {name} learns its gates from loss gate, and it is not {given}")
     claims: dict[str, str] = {}
     for key, part in (*losses.items(), *constraints.items()):
         claim = getattr(part, "claims", "")

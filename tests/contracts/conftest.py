@@ -17,7 +17,7 @@ SIZES = [
     "n_heldout=512",
     "train_tokens=2560",
     "batch_size=256",
-    "n_latents=64",
+    "n_latents=96",  # rows enough for constraints that want two or three for each latent
     "k=4",
 ]
 CHOICES = {"models": "tiny", "data": "files", "logger": "none"}

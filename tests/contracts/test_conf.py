@@ -19,6 +19,15 @@ from tests.configs import CONF, GROUPS, choices, composed
 
 DEFAULTS = [entry for entry in yaml.safe_load((CONF / "train.yaml").read_text())["defaults"] if isinstance(entry, dict)]
 MANY = {group: chosen for entry in DEFAULTS for group, chosen in entry.items() if isinstance(chosen, list)}
+# what else must be chosen for a choice to make sense (training/sense.py)
+BESIDE = {
+    ("activation", "relu"): {"loss": "[squared,l1]"},
+    ("activation", "jumprelu"): {"loss": "[squared,l0]"},
+    ("activation", "gated"): {"loss": "[squared,gate]"},
+    ("loss", "l0"): {"activation": "jumprelu"},
+    ("loss", "pre_act"): {"activation": "jumprelu", "loss": "[squared,l0,pre_act]"},
+    ("loss", "gate"): {"activation": "gated"},
+}
 EVERY_FILE = [(group, name) for group in GROUPS for name in choices(group)]
 
 
@@ -50,7 +59,7 @@ def finite(figures: dict) -> bool:
 def test_every_choice_trains_and_what_is_saved_loads(config_of, saved, group, name):
     # where several can be chosen, this one beside the defaults
     chosen = f"[{','.join(dict.fromkeys([*MANY[group], name]))}]" if group in MANY else name
-    config = config_of(**{group: chosen})
+    config = config_of(**({group: chosen} | BESIDE.get((group, name), {})))
     pair = instantiate(config.models, _convert_="all")
     if not all(isinstance(lm, TinyLM) for lm in pair.lms.values()):
         pytest.skip("its models are not on this machine; composed and built only")

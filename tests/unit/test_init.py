@@ -52,6 +52,24 @@ def test_a_share_of_the_latents_may_begin_as_one_sources_own():
             assert (W[latents, other] == 0).all()
 
 
+def test_what_is_a_sources_own_may_read_the_difference():
+    W_enc, W_dec = TransposedDecoder(own=0.4, reads="difference")(
+        sources_of(6, 6), 50, torch.Generator().manual_seed(0)
+    )
+    plain = TransposedDecoder(own=0.4)(sources_of(6, 6), 50, torch.Generator().manual_seed(0))
+    assert torch.equal(W_dec, plain[1])
+    torch.testing.assert_close(W_enc[40:], torch.cat([W_dec[40:, :6], -W_dec[40:, :6]], dim=1))
+    same = torch.randn(1, 6, generator=torch.Generator().manual_seed(1)).repeat(1, 2)
+    torch.testing.assert_close(W_enc[30:] @ same[0], torch.zeros(20), atol=1e-6, rtol=0)
+
+
+def test_a_difference_of_unequal_widths_is_refused():
+    with pytest.raises(UserError, match=r"init.reads=difference needs sources of one width"):
+        TransposedDecoder(own=0.4, reads="difference")(sources_of(6, 4), 50)
+    with pytest.raises(UserError, match=r"init.reads is own or difference, not 'all'"):
+        TransposedDecoder(reads="all")
+
+
 def test_more_than_all_of_them_is_refused():
     with pytest.raises(UserError, match=r"init.own is a share of the latents, from 0 to 1, not 1.5"):
         TransposedDecoder(own=1.5)

@@ -112,5 +112,5 @@ def test_a_constant_dimension_is_no_division_by_zero(tmp_path):
 
 
 def test_an_unknown_way_is_named(unchecked):
-    with pytest.raises(UserError, match="scale by rms, median_norm, dimension or none, not 'max'"):
+    with pytest.raises(UserError, match="scale by rms, mean_norm, median_norm, dimension or none, not 'max'"):
         Scale(by="max")

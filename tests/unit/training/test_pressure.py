@@ -32,12 +32,14 @@ def module_of(planted_splits):
     return make
 
 
-def test_the_weights_logarithm_follows_the_relative_distance_to_the_target():
-    pressure, expected = Pressure(target=8.0, n_steps=50, rate=5.0), 0.0
-    for l0 in (0.0, 1.0, 7.5, 8.0, 9.0, 15.9, 16.0, 17.0, 4000.0):
+def test_the_weight_follows_l0_and_removes_what_is_left():
+    pressure, log_weight, before = Pressure(target=8.0, n_steps=50, rate=5.0, damping=0.5), 0.0, None
+    for l0 in (1.0, 7.5, 8.0, 9.0, 15.9, 16.0, 17.0, 4000.0):
         pressure.update(torch.tensor(l0))
-        expected += 5.0 / 50 * max(-1.0, min(1.0, (l0 - 8) / 8))
-        assert pressure.weight.item() == pytest.approx(math.exp(expected), rel=1e-5)
+        error = math.log(l0 / 8)
+        log_weight += 5.0 / 50 * max(-1.0, min(1.0, error)) + (0.5 * (error - before) if before is not None else 0)
+        before = error
+        assert pressure.weight.item() == pytest.approx(math.exp(log_weight), rel=1e-4)
 
 
 def test_at_its_target_a_penalty_stays():
@@ -72,6 +74,9 @@ def test_it_is_part_of_the_checkpoint(module_of):
     module.pressure.update(torch.tensor(100.0))
     other.load_state_dict(module.state_dict())
     assert other.pressure.weight.item() == module.pressure.weight.item() > 1
+    for pressure in (module.pressure, other.pressure):
+        pressure.update(torch.tensor(50.0))  # it knows the step before
+    assert other.pressure.weight.item() == module.pressure.weight.item()
 
 
 @pytest.mark.parametrize("target", [0.0, -2.0])
