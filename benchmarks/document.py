@@ -23,7 +23,9 @@ def main() -> None:
     text = document.read_text(encoding="utf-8")
     for file in sorted(folder.glob("*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
-        table = f"`{found['command']}`\n\n{grid(across(found['rows']))}\n\n{found['machine']}"
+        parts = [f"**{title}**\n\n{grid(rows)}" for title, rows in found.get("tables", {}).items()]
+        parts = parts or [grid(across(found["rows"]))]
+        table = "\n\n".join([f"`{found['command']}`", *parts, found["machine"]])
         text = put(text, f"<!-- {file.stem} -->", f"<!-- end of {file.stem} -->", table)
     document.write_text(text, encoding="utf-8")
 

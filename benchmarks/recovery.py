@@ -5,10 +5,10 @@ python -m benchmarks.recovery --worlds easy hard --seeds 3 --json docs/recovery/
 A variant is a published setting (conf/experiment) or `ours`. All see the same tokens and have as many latents and, once trained,
 as many active: those with a k have the world's own L0, penalties are brought to it. A crosscoder that has more active all the
 same is also judged sparser, its smallest entries left out (`…, at k`). Published rates are for a hundred times as many tokens:
-learning rate and batch are one for all. ± is half a 95 % interval over seeds; `ours` is compared with
-the others seed by seed.
+learning rate and batch are one for all. ± is half a 95 % interval over seeds; `ours` is compared with the others seed by seed.
 """
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -36,9 +36,17 @@ from crosscoder.evals.sparser import at_l0
 from crosscoder.formats import load
 from crosscoder.model import Crosscoder
 from crosscoder.report.tables import show
+from crosscoder.runs import write_json
 
 TRAIN = Path(__file__).parents[1] / "train.py"
-WORLDS = {"easy": 12, "hard": 12, "under": 16}  # and their L0
+WORLDS = {
+    "easy": 12,
+    "hard": 12,
+    "under": 16,
+    "toy_anthropic_over": 6,
+    "toy_anthropic_under": 6,
+    "toy_dfc": 5,
+}  # and their L0
 PENALTY = ["loss.l1.weight=0.5", "l0_target={k}"]  # begins anywhere, and is brought to the world's L0
 VARIANTS: dict[str, list[str]] = {
     "ours": ["experiment=ours"],
@@ -66,7 +74,7 @@ FIGURES = ("l0", "dead_fraction", "fve/base", "fve/chat", "fve/difference")
 
 def train(given: Any, world: str, variant: str, stage: str, seed: int) -> Path:
     """Through train.py, as a user would; gives the run folder."""
-    folder = given.runs / f"{world}-{variant.replace(', ', '-')}-{seed}"
+    folder = Path(given.runs) / f"{world}-{variant.replace(', ', '-')}-{seed}"
     if stage == "stage=all" and (folder / "metrics.json").exists():
         return folder
     parts = {"n_tokens": given.tokens, "n_validation": given.tokens // 25, "n_heldout": given.tokens // 4}
@@ -105,25 +113,32 @@ def judged(crosscoder: Crosscoder) -> dict[str, float]:
     return scalars
 
 
-SHOWN = {
+TRAINED = {
     "L0": "l0",
-    "FVE base": "fve/base",
-    "FVE difference": "fve/difference",
     "dead": "dead_fraction",
+    "FVE base": "fve/base",
+    "FVE chat": "fve/chat",
+    "FVE difference": "fve/difference",
     "MCC": "mcc",
+    "found": "found",
     "found chat": "found/chat_only",
-    "AUROC chat": "Δ, chat: auroc",
-    "AP chat by Δ": "Δ, chat: ap",
-    "AP chat": "presence, chat: ap",
-    "F1 chat, Δ > 0.9": "Δ > 0.9, chat: f1",
-    "its precision": "Δ > 0.9, chat: precision",
-    "F1 chat, verdict": "verdict, chat: f1",
-    "F1 chat": "presence, chat: f1",
+}
+CALLED = {
+    "AUROC": "Δ, chat: auroc",
+    "AP by Δ": "Δ, chat: ap",
+    "AP": "presence, chat: ap",
+    "F1, Δ > 0.9": "Δ > 0.9, chat: f1",
+    "precision, Δ > 0.9": "Δ > 0.9, chat: precision",
+    "F1, verdict": "verdict, chat: f1",
+    "F1": "presence, chat: f1",
     "precision": "presence, chat: precision",
     "recall": "presence, chat: recall",
-    "F1 base": "presence, base: f1",
+    "F1 of base-only": "presence, base: f1",
 }
-COMPARED = ("F1 chat", "AP chat", "F1 chat, Δ > 0.9", "AP chat by Δ", "F1 base", "FVE base", "FVE difference")
+COMPARED = {
+    **{name: CALLED[name] for name in ("F1", "AP", "F1, Δ > 0.9", "AP by Δ", "F1 of base-only")},
+    **{name: TRAINED[name] for name in ("FVE base", "FVE difference", "MCC")},
+}
 
 
 Figures = dict[str, float]
@@ -131,7 +146,7 @@ Figures = dict[str, float]
 
 @one_line()
 def main() -> None:
-    """Train, judge, and print two tables for each world: means, and `ours` against the others."""
+    """Train, judge, and print tables for each world."""
     variants = ["ours", "minder2025_batchtopk", "minder2025_l1"]
     given = arguments(
         str(__doc__),
@@ -154,8 +169,8 @@ def main() -> None:
             for title, rows in tables(done, world).items():
                 show(title, rows)
             if given.json:  # a long benchmark that is interrupted leaves the worlds it has done
-                shown = [row for w in given.worlds for rows in tables(done, w).values() for row in rows]
-                write(given.json, "Recovery of planted features", shown, given.device, runs=done)
+                shown = {title: rows for name in given.worlds for title, rows in tables(done, name).items() if rows}
+                write(given.json, "Recovery of planted features", [], given.device, tables=shown, runs=done)
 
 
 def on_world(world: str, given: Any) -> list[dict[str, Any]]:
@@ -170,39 +185,45 @@ def on_world(world: str, given: Any) -> list[dict[str, Any]]:
 def run(given: Any, world: str, variant: str, seed: int) -> list[dict[str, Any]]:
     """Train and judge."""
     torch.set_num_threads(1)
-    crosscoder = load(train(given, world, variant, "stage=all", seed))
-    judged_ones = {variant: judged(crosscoder)}
-    if judged_ones[variant]["l0"] > CLOSE * WORLDS[world]:
+    folder = train(given, world, variant, "stage=all", seed)
+    if (kept := folder / "judged.json").exists():
+        rows = json.loads(kept.read_text(encoding="utf-8"))
+        return [{key: np.nan if value is None else value for key, value in row.items()} for row in rows]
+    crosscoder = load(folder)
+    figures = {variant: judged(crosscoder)}
+    if figures[variant]["l0"] > CLOSE * WORLDS[world]:
         sparser = at_l0(crosscoder, WORLDS[world], Store(crosscoder.provenance["heldout"]))
-        judged_ones[f"{variant}, at k"] = judged(sparser)
-    return [{"variant": name, "world": world, "seed": seed, **figures} for name, figures in judged_ones.items()]
+        figures[f"{variant}, at k"] = judged(sparser)
+    rows = [{"variant": name, "world": world, "seed": seed, **row} for name, row in figures.items()]
+    write_json(kept, rows)
+    return rows
 
 
 def tables(done: list[dict[str, Any]], world: str) -> dict[str, list[dict[str, Any]]]:
-    """Means of every figure, and by how much `ours` differs from the others on the same worlds."""
+    """What was learnt, what of it is called, and by how much `ours` differs from the others on the same worlds."""
     found: dict[str, dict[int, Figures]] = {}
     for row in done:
         if row["world"] == world:
             found.setdefault(row["variant"], {})[row["seed"]] = row
-    means = [
-        {"variant": f"{name}, {world}", "seeds": len(rows)}
-        | {title: written([row[key] for row in rows.values()]) for title, key in SHOWN.items()}
-        for name, rows in found.items()
-    ]
-    versus = [
-        {"variant": f"ours − {name}, {world}", "seeds": len(rows)}
-        | {
-            title: written([found["ours"][seed][SHOWN[title]] - row[SHOWN[title]] for seed, row in rows.items()])
-            for title in COMPARED
-        }
-        for name, rows in found.items()
-        if name != "ours" and "ours" in found
-    ]
-    return (
-        {f"{world}: means": means, f"{world}: ours against the others": versus}
-        if versus
-        else {f"{world}: means": means}
-    )
+    ours = found.get("ours", {})
+
+    def table(shown: dict[str, str], than: dict[int, Figures] | None = None) -> list[dict[str, Any]]:
+        """A row per variant: means, or means of what `than` has more, seed by seed."""
+        return [
+            {"variant": name}
+            | {
+                title: written([(than[seed][key] - row[key]) if than else row[key] for seed, row in rows.items()])
+                for title, key in shown.items()
+            }
+            for name, rows in found.items()
+            if rows is not than
+        ]
+
+    return {
+        f"{world}: what is learnt": table(TRAINED),
+        f"{world}: which chat-only features are called": table(CALLED),
+        **({f"{world}: ours minus the others": table(COMPARED, ours)} if len(found) > 1 and ours else {}),
+    }
 
 
 def written(values: list[float]) -> str:

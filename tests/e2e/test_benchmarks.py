@@ -10,22 +10,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ["--width", "8", "--k", "2"]
-RECOVERY = [
-    "--worlds",
-    "easy",
-    "--variants",
-    "ours",
-    "--seeds",
-    "1",
-    "--steps",
-    "4",
-    "--n-latents",
-    "64",
-    "--tokens",
-    "4000",
-]
 CASES = {
-    "recovery": (RECOVERY, {"variant", "L0", "MCC", "AP chat", "F1 chat, verdict"}),
     "train_step": (
         [*SMALL, "--n-latents", "64", "--batch", "32", "--turns", "1", "--steps", "1"],
         {"n_latents", "ours_ms", "dense_ms", "floor_ms", "dense_over_ours", "ours_over_floor", "clip_ms"},
@@ -72,6 +57,33 @@ def test_a_benchmark_writes_its_rows(name, tmp_path):
         math.isfinite(value) and value > 0 for key, value in row.items() if key.endswith(("_ms", "_mb", "_second"))
     )
     assert row.get("each_token_once", True) is True
+
+
+def test_recovery_judges_variants_on_a_world_and_goes_on_with_what_it_has(tmp_path):
+    sizes = ["--seeds", "1", "--steps", "4", "--n-latents", "64", "--tokens", "4000", "--runs", str(tmp_path / "runs")]
+    arguments = [
+        "--worlds",
+        "easy",
+        "--variants",
+        "ours",
+        "minder2025_batchtopk",
+        *sizes,
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
+    run("benchmarks.recovery", *arguments)
+    first = json.loads((tmp_path / "r.json").read_text())
+    learnt, called, compared = first["tables"].values()
+    assert [row["variant"] for row in learnt] == [row["variant"] for row in called] == ["ours", "minder2025_batchtopk"]
+    assert {"L0", "MCC", "FVE difference"} <= learnt[0].keys()
+    assert {"AP", "F1", "F1, verdict", "F1, Δ > 0.9"} <= called[0].keys()
+    fve = {row["variant"]: row["fve/difference"] for row in first["runs"]}
+    (row,) = compared
+    assert float(row["FVE difference"]) == pytest.approx(fve["ours"] - fve["minder2025_batchtopk"], abs=1e-3)
+    trained = {path: path.stat().st_mtime for path in (tmp_path / "runs").rglob("model.safetensors")}
+    run("benchmarks.recovery", *arguments)
+    assert {path: path.stat().st_mtime for path in trained} == trained
+    assert json.loads((tmp_path / "r.json").read_text())["tables"] == first["tables"]
 
 
 def test_figures_are_put_into_a_document(tmp_path):
