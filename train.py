@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from crosscoder import kernels
-from crosscoder.errors import one_line
+from crosscoder.errors import UserError, one_line
 from crosscoder.evals import Subject
 from crosscoder.model import Crosscoder
 from crosscoder.report.closing import closing, harvested
@@ -35,6 +35,18 @@ def given() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def begun(folder: str) -> DictConfig:
+    """The configuration of a run that is to go on, as it was begun."""
+    run = Run(folder)
+    if others := [setting for setting in given() if not setting.lstrip("+").startswith(("resume=", "hydra."))]:
+        raise UserError(f"resume goes on with a run as it was begun; {' '.join(others)} would make it another one")
+    if not run.config.exists():
+        raise UserError(f"no run to resume at {folder}: there is no {run.config.name}")
+    cfg = DictConfig(OmegaConf.load(run.config))
+    cfg.run = folder
+    return cfg
+
+
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, one_line shows them
 OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
 
@@ -43,10 +55,18 @@ OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 @one_line(HydraException, OmegaConfBaseException)
 def main(cfg: DictConfig) -> None:
-    """Harvest, train, evaluate, write the run folder."""
-    run, start = Run(cfg.run), time.perf_counter()
-    OmegaConf.resolve(cfg)
+    """Harvest, train, evaluate, write the run folder; or go on with what is left of that."""
+    start = time.perf_counter()
+    if resume := cfg.resume is not None:
+        cfg = begun(cfg.resume)
+    else:
+        cfg.given = given()
+        OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
+    run = Run(cfg.run)
+    if resume and run.metrics.exists():
+        print(f"{run.folder} is finished; to evaluate it: python evaluate.py crosscoder={run.folder}")
+        return
     run.begin(OmegaConf.to_yaml(cfg))
     kernels.asked()  # what cannot be had, or makes no sense, is refused before the harvest, not after
     recipe = instantiate(cfg.recipe, _convert_="all")
@@ -61,8 +81,10 @@ def main(cfg: DictConfig) -> None:
         return
 
     # activations → crosscoder
-    crosscoder, figures = recipe(splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger))
-    crosscoder.provenance |= splits.provenance() | {"settings": given()}
+    crosscoder, figures = recipe(
+        splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger), resume
+    )
+    crosscoder.provenance |= splits.provenance() | {"settings": list(cfg.given)}
     crosscoder.save_pretrained(run.crosscoder)
 
     # held-out documents → results

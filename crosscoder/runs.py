@@ -16,7 +16,11 @@ class Run:
     def begin(self, config: str) -> None:
         """Make the folder and keep the run's configuration in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(config, encoding="utf-8")
+        write_text(self.config, config)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
 
     @property
     def crosscoder(self) -> Path:

@@ -1,10 +1,12 @@
 """What happens around training: a progress line a person can read, a checkpoint at every good moment, tokens/s."""
 
 import logging
+import math
 import signal
 import threading
 import time
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from crosscoder.errors import UserError
 from crosscoder.progress import progress
 from crosscoder.runs import write_json
 
@@ -44,16 +47,23 @@ class Throughput(Callback):
     """Seconds of training and tokens per second, from the first batch to the last."""
 
     def __init__(self) -> None:
-        self.seconds, self.tokens = 0.0, 0
+        self.seconds, self.tokens, self.loss = 0.0, 0, math.nan
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "tokens": self.tokens, "loss": self.loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.tokens, self.loss = state_dict["seconds"], state_dict["tokens"], state_dict["loss"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - self.seconds
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.tokens += len(batch) * trainer.world_size
         self.seconds = time.perf_counter() - self._start
+        self.loss = float(trainer.logged_metrics.get("loss", self.loss))
 
     def figures(self) -> dict[str, float]:
         """As they stand in metrics.json."""
@@ -61,6 +71,7 @@ class Throughput(Callback):
             "train_tokens": self.tokens,
             "train_seconds": self.seconds,
             "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
+            "loss": self.loss,
         }
 
 
@@ -69,6 +80,12 @@ class Curves(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path, self.rows = path, []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -86,6 +103,8 @@ class Curves(Callback):
 class LastCheckpoint(Callback):
     """`last.ckpt`: every so often, at the end, and on Ctrl-C or SIGTERM once the batch under way is done; never after a NaN.
 
+    The one before it is kept as `previous.ckpt`. With the states of torch's random number generators, which Lightning leaves out.
+
     Args:
         folder: where it is written.
         every: seconds between two checkpoints, at least.
@@ -98,6 +117,20 @@ class LastCheckpoint(Callback):
         self.path, self.every, self.share = Path(folder) / "last.ckpt", every, share
         self.interrupted = False
         self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def state_key(self) -> str:
+        """There may be several, in folders of other names."""
+        return f"{type(self).__name__}({self.path.parent.name})"
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        torch.set_rng_state(state_dict["torch"])
+        if len(state_dict["cuda"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            torch.cuda.set_rng_state_all(state_dict["cuda"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         def stop(number: int, frame: Any) -> None:
@@ -141,6 +174,8 @@ class LastCheckpoint(Callback):
         aside = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
+            if self.path.exists():
+                self.path.replace(self.path.with_name("previous.ckpt"))
             aside.replace(self.path)
         end = time.monotonic()
         self._due = end + max(self.every, (end - start) / self.share)
@@ -151,6 +186,28 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # the data module is
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 against newer torch
     warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
     torch.set_float32_matmul_precision("high")
+
+
+def good_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that can be read whole, read without unpickling; None if none has been written.
+
+    Raises:
+        UserError: there are some, and none can be read.
+    """
+    written = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / name).exists()]
+    for path in written:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{damaged} is damaged")
+            torch.load(path, map_location="meta", weights_only=True)
+            return path
+        except Exception as error:  # whatever a damaged file can make of itself
+            log.warning("%s cannot be read (%s)", path, str(error).splitlines()[0])
+    if written:
+        raise UserError(f"no checkpoint in {folder} can be read: {', '.join(path.name for path in written)}")
+    return None

@@ -7,13 +7,18 @@ from typing import Any
 import lightning as L
 
 from crosscoder.memory import kept
-from crosscoder.training.callbacks import Curves, LastCheckpoint, Throughput, TrainingProgress, quiet
+from crosscoder.training.callbacks import Curves, LastCheckpoint, Throughput, TrainingProgress, good_checkpoint, quiet
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.module import CrosscoderModule, fit_threshold
 
 
 def fit(
-    module: CrosscoderModule, batches: ActsModule, trainer: Callable[..., L.Trainer], logger: Any, checkpoints: Path
+    module: CrosscoderModule,
+    batches: ActsModule,
+    trainer: Callable[..., L.Trainer],
+    logger: Any,
+    checkpoints: Path,
+    resume: bool = False,
 ) -> dict[str, float]:
     """Train `module.crosscoder` in place for `module.n_steps` steps.
 
@@ -23,6 +28,7 @@ def fit(
         trainer: makes a Lightning trainer from `max_steps`, `logger`, `callbacks`.
         logger: Lightning's, or False.
         checkpoints: folder of `last.ckpt`; `curves.json` is written beside it.
+        resume: go on from the last good checkpoint there, if there is one: the result is that of a run without a break.
 
     Returns:
         `train_tokens`, `train_seconds`, `tokens_per_second`, `loss` as they stand in metrics.json.
@@ -36,8 +42,9 @@ def fit(
         Curves(checkpoints.parent / "curves.json"),
     ]
     run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
+    begun = good_checkpoint(checkpoints) if resume else None
     with kept():
-        run.fit(module, batches)
+        run.fit(module, batches, ckpt_path=begun, weights_only=True)
     checkpoint.exit_if_interrupted(run)
     fit_threshold(module.crosscoder, batches.validation.sequential(batches.batch_size))
-    return {**throughput.figures(), "loss": float(run.logged_metrics["loss"])}
+    return throughput.figures()

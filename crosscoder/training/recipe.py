@@ -88,9 +88,9 @@ class Recipe:
         check(self.activation, self.losses, self.constraints, self.l0_target)
 
     def __call__(
-        self, train: Store, validation: Store, sources: Sources, folder: Path, logger: Any = False
+        self, train: Store, validation: Store, sources: Sources, folder: Path, logger: Any = False, resume: bool = False
     ) -> tuple[Crosscoder, dict[str, float]]:
-        """Train; checkpoints and curves are written in `folder`.
+        """Train; checkpoints and curves are written in `folder`, and with `resume` found there.
 
         Returns:
             The folded crosscoder, and `n_latents`, `n_tokens` and what `fit` gives.
@@ -111,7 +111,7 @@ class Recipe:
         )
         mixings = (Mixing(store, sources, self.exclude) for store in (train, validation))
         batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))
-        figures = fit(module, batches, self.trainer, logger, folder / "checkpoints")
+        figures = fit(module, batches, self.trainer, logger, folder / "checkpoints", resume)
         folded = crosscoder.fold()
         folded.provenance = {"activation": self.activation.spec()}  # of training; folding makes a JumpReLU of BatchTopK
         return folded, {"n_latents": self.n_latents, "n_tokens": len(batches.epochs.mixing), **figures}
