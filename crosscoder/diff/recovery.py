@@ -55,12 +55,14 @@ class Recovery:
         self.found = self.cosine > FOUND
 
     def scalars(self) -> dict[str, float]:
-        """`mcc`, `found`, `found/<class>`."""
+        """`mcc`, `found`, `found/<class>`, and `twins`, the share of features that more than one latent writes."""
         present = {
             name: self.classes == number for number, name in enumerate(CLASSES) if (self.classes == number).any()
         }
         by_class = {f"found/{name}": float(self.found[which].mean()) for name, which in present.items()}
-        return {"mcc": float(self.cosine.mean()), "found": float(self.found.mean()), **by_class}
+        about = np.bincount(self.nearest[self.nearest_cosine > FOUND], minlength=len(self.classes))
+        means = {"mcc": self.cosine.mean(), "found": self.found.mean(), "twins": (about > 1).mean()}
+        return {name: float(value) for name, value in means.items()} | by_class
 
     def calls(self) -> dict[str, dict[str, np.ndarray]]:
         """Rule → source → which latents it calls exclusive to that source."""

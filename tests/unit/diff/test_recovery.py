@@ -48,6 +48,7 @@ def test_the_truth_is_found_whole(crosscoder, table):
     assert found.partner.tolist() == list(range(38))
     scalars = found.scalars()
     assert scalars["mcc"] == pytest.approx(1)
+    assert scalars.pop("twins") == 0
     assert {key: value for key, value in scalars.items() if key != "mcc"} == dict.fromkeys(
         ("found", "found/shared", "found/base_only", "found/chat_only", "found/rescaled"), 1
     )
@@ -80,6 +81,14 @@ def test_features_without_a_latent_are_not_recalled(crosscoder, table):
     row = next(row for row in found.judged() if row["rule"] == "Δ > 0.9")
     assert row["recall"] == 0.5
     assert row["f1"] == pytest.approx(2 * row["precision"] * 0.5 / (row["precision"] + 0.5))
+
+
+def test_a_feature_that_two_latents_write_has_twins(crosscoder, table):
+    double = crosscoder.but()
+    with torch.no_grad():
+        double.W_dec = torch.nn.Parameter(double.W_dec.clone())
+        double.W_dec[-1] = 2 * double.W_dec[3]
+    assert Recovery(double, WORLD.truth(), table).scalars()["twins"] == pytest.approx(1 / 38)
 
 
 def test_ranking_is_scikit_learns(crosscoder, table):
