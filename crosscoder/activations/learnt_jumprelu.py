@@ -61,6 +61,13 @@ class LearntJumpReLU(Activation):
         return {"n_latents": len(self.log_threshold), "initial": self.initial, "bandwidth": self.bandwidth}
 
 
+def thresholds_of(activation: Activation) -> LearntJumpReLU:
+    """The activation, if it learns thresholds; else it is refused."""
+    if not isinstance(activation, LearntJumpReLU):
+        raise UserError(f"activation {activation.spec()['name']} has no thresholds to train: take activation=jumprelu")
+    return activation
+
+
 class _Jump(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pre: Dense, threshold: PerLatent, bandwidth: float) -> Dense:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from crosscoder.activations.learnt_jumprelu import thresholds_of
 from crosscoder.errors import UserError
 from crosscoder.losses.base import LossInput, ramp
 
@@ -30,7 +31,9 @@ class L0:
             raise UserError(f"the L0 aimed at is positive, not {self.target}")
 
     def __call__(self, given: LossInput) -> Tensor:
-        active = given.crosscoder.activation.active(given.every_pre).to(given.acts)  # a count needs more than bfloat16
+        active = (
+            thresholds_of(given.crosscoder.activation).active(given.every_pre).to(given.acts)
+        )  # a count needs more than bfloat16
         weights = given.penalised(active.new_ones(active.shape[1]))
         l0 = given.mean(active @ weights)
         size = l0 if self.target is None else 2 / self.target * (l0 - self.target).square()

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from crosscoder.activations.learnt_jumprelu import thresholds_of
 from crosscoder.losses.base import LossInput
 
 
@@ -19,5 +20,5 @@ class PreAct:
     weight: float = 3e-6
 
     def __call__(self, given: LossInput) -> Tensor:
-        short = (given.crosscoder.activation.threshold - given.every_pre).relu()
+        short = (thresholds_of(given.crosscoder.activation).threshold - given.every_pre).relu()
         return given.mean(short @ given.crosscoder.decoder_norms().sum(0))

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from crosscoder.activations.learnt_jumprelu import LearntJumpReLU
+from crosscoder.activations.topk import TopK
 from crosscoder.errors import UserError
+from crosscoder.losses import LossInput
 from crosscoder.losses.l0 import L0
+from crosscoder.losses.pre_act import PreAct
 from crosscoder.model import Crosscoder
-from tests.small import crosscoder_of
+from tests.small import crosscoder_of, random_acts
 
 BANDWIDTH = 0.5
 PENALTY = torch.linspace(0.2, 3, 24, dtype=torch.float64)
@@ -89,3 +92,12 @@ def test_it_rises_over_the_warm_up(given, progress, share, target):
 def test_a_target_that_is_no_number_of_latents_is_refused(target):
     with pytest.raises(UserError, match=f"the L0 aimed at is positive, not {target}"):
         L0(target=target)
+
+
+@pytest.mark.parametrize("term", [L0(), PreAct()])
+def test_an_activation_without_thresholds_is_refused(term):
+    crosscoder = crosscoder_of(TopK(4), (6, 6), 24).train()
+    acts = random_acts(8, 12)
+    given = LossInput(acts, crosscoder(acts), crosscoder, torch.zeros(24, dtype=torch.bool), 0.5, torch.mean)
+    with pytest.raises(UserError, match="activation topk has no thresholds to train"):
+        term(given)
