@@ -8,6 +8,7 @@ found, from the rarest tenth to the most frequent. Right: what a trainer explain
 
 import json
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,10 @@ def draw(world: str, runs: list[dict[str, Any]], to: Path) -> None:
     left.set_xlim(0, 1)
     left.set_title(f"chat-only features, world `{world}`", loc="left")
     left.legend(frameon=False, loc="lower right")
-    markers = dict(zip(names, "osD^vP*Xhd<>p8", strict=False))
-    for place, name in enumerate(names):
+    markers = dict(zip(names, cycle("osD^vP*Xhd<>p8"), strict=False))
+    for place, name in enumerate(
+        name for name in names if not name.startswith("ours, ")
+    ):  # without what ours lacks one part of
         deciles = [np.mean([run[f"decile {n}: found"] for run in of[name]]) for n in range(1, 11)]
         colour = "#e45756" if name == "ours" else plt.get_cmap("Greys")(0.35 + 0.5 * place / len(names))
         middle.plot(

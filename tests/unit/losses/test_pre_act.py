@@ -46,5 +46,5 @@ def test_a_latent_that_is_nowhere_active_is_pulled_towards_its_threshold(given, 
 def test_an_activation_that_keeps_no_pre_activations_is_refused():
     crosscoder, acts = crosscoder_of(BatchTopK(4)), random_acts(30, 12)
     given = LossInput(acts, crosscoder(acts), crosscoder, torch.zeros(24, dtype=torch.bool), 0.5, torch.mean)
-    with pytest.raises(UserError, match="pre-activations that the activation does not keep"):
+    with pytest.raises(UserError, match="activation batch_topk has no thresholds to train"):
         PreAct()(given)
