@@ -103,7 +103,7 @@ class Curves(Callback):
 class LastCheckpoint(Callback):
     """`last.ckpt`: every so often, at the end, and on Ctrl-C or SIGTERM once the batch under way is done; never after a NaN.
 
-    The one before it is kept as `previous.ckpt`. With the states of torch's random number generators, which Lightning leaves out.
+    While training goes on, the one before it is kept as `previous.ckpt`. With the states of torch's random number generators, which Lightning leaves out.
 
     Args:
         folder: where it is written.
@@ -150,6 +150,8 @@ class LastCheckpoint(Callback):
     # handlers are given back before Lightning gives back its own, which it put in place before ours
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._save(trainer)
+        if trainer.is_global_zero and not self.interrupted:  # a finished run needs only one
+            self.path.with_name("previous.ckpt").unlink(missing_ok=True)
         self._restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

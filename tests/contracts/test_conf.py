@@ -27,6 +27,8 @@ BESIDE = {
     ("loss", "l0"): {"activation": "jumprelu"},
     ("loss", "pre_act"): {"activation": "jumprelu", "loss": "[squared,l0,pre_act]"},
     ("loss", "gate"): {"activation": "gated"},
+    ("loss", "covariance"): {"loss": "[squared,covariance]"},
+    ("loss", "matryoshka"): {"loss": "[matryoshka,auxk]"},
 }
 EVERY_FILE = [(group, name) for group in GROUPS for name in choices(group)]
 

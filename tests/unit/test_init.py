@@ -63,7 +63,7 @@ def test_what_is_a_sources_own_may_read_the_difference():
     torch.testing.assert_close(W_enc[30:] @ same[0], torch.zeros(20), atol=1e-6, rtol=0)
 
 
-def test_a_difference_of_unequal_widths_is_refused():
+def test_a_difference_of_unequal_widths_is_refused(unchecked):
     with pytest.raises(UserError, match=r"init.reads=difference needs sources of one width"):
         TransposedDecoder(own=0.4, reads="difference")(sources_of(6, 4), 50)
     with pytest.raises(UserError, match=r"init.reads is own or difference, not 'all'"):

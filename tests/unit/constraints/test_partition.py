@@ -66,3 +66,19 @@ def test_without_a_contrast_there_is_nothing_to_divide():
     crosscoder.sources = sources_of(12)
     with pytest.raises(UserError, match="two contrasted sources"):
         Partition().begin(crosscoder)
+
+
+def test_latents_of_one_source_may_read_all():
+    crosscoder = crosscoder_of(TopK(4), widths=(5, 7), n_latents=20)
+    before = crosscoder.W_enc.detach().clone()
+    partition = Partition(0.25, reads="all")
+    partition.begin(crosscoder)
+    partition.project(crosscoder)
+    assert torch.equal(crosscoder.W_enc, before)
+    assert zero(crosscoder.decoder("chat")[:5])
+    assert zero(crosscoder.decoder("base")[5:10])
+
+
+def test_what_they_read_is_named(unchecked):
+    with pytest.raises(UserError, match="read their own source or all, not 'some'"):
+        Partition(reads="some")
