@@ -103,7 +103,8 @@ class Curves(Callback):
 class LastCheckpoint(Callback):
     """`last.ckpt`: every so often, at the end, and on Ctrl-C or SIGTERM once the batch under way is done; never after a NaN.
 
-    While training goes on, the one before it is kept as `previous.ckpt`. With the states of torch's random number generators, which Lightning leaves out.
+    While training goes on, the one before it is kept as `previous.ckpt`. With the states of torch's random number generators,
+    which Lightning leaves out.
 
     Args:
         folder: where it is written.
