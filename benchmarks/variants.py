@@ -57,7 +57,6 @@ def run(name: str, given: Any, folder: Path) -> dict[str, Any]:
         **{f"exclusive of noise, {rule}": false[rule] for rule in RULES},
         "removed by 16": ablation["scalars"].get("removed@16", float("nan")),
         "KL on plain text": ablation["scalars"].get("kl_plain@16", float("nan")),
-        "tokens/s": scalars["tokens_per_second"],
     }
 
 
