@@ -126,17 +126,15 @@ def main() -> None:
         tokens={"type": int, "default": 200_000, "help": "drawn to train on; a quarter as many to judge on"},
         lr={"type": float, "default": 2e-3, "help": "of all"},
     )
-    rows, judged = [], {}
+    rows, judged, seeds = [], {}, range(given.first_seed, given.first_seed + given.seeds)
     for claim, title, figure, larger, smaller in CLAIMS:
         values = []
         for variant, world, n_latents in (larger, smaller):
             of = Namespace(**{**vars(given), "n_latents": n_latents})
-            for seed in range(given.first_seed, given.first_seed + given.seeds):
+            for seed in seeds:
                 key = (variant, world, seed)
                 judged[key] = judged.get(key) or Judged.of(train(of, world, variant, "stage=all", seed))
-            values.append(
-                [figure(judged[variant, world, s]) for s in range(given.first_seed, given.first_seed + given.seeds)]
-            )
+            values.append([figure(judged[variant, world, seed]) for seed in seeds])
         left, right = (np.array(v) for v in values)
         rows.append(
             {

@@ -39,14 +39,14 @@ from crosscoder.report.tables import show
 from crosscoder.runs import write_json
 
 TRAIN = Path(__file__).parents[1] / "train.py"
-WORLDS = {
+WORLDS = {  # and their L0
     "easy": 12,
     "hard": 12,
     "under": 16,
     "toy_anthropic_over": 6,
     "toy_anthropic_under": 6,
     "toy_dfc": 5,
-}  # and their L0
+}
 PENALTY = ["loss.l1.weight=0.5", "l0_target={k}"]  # begins anywhere, and is brought to the world's L0
 VARIANTS: dict[str, list[str]] = {
     "ours": ["experiment=ours"],
@@ -82,18 +82,20 @@ def train(given: Any, world: str, variant: str, stage: str, seed: int) -> Path:
     same = [f"{name}={n}" for name, n in parts.items()]
     same += [f"train_tokens={given.steps * 1024}", "batch_size=1024", f"lr={given.lr}", f"n_latents={rows}"]
     own = [setting.format(k=WORLDS[world]) for setting in VARIANTS[variant]]
-    settings = [*own, *same]  # rates and sizes of a published setting are for other data
     place = [f"data={world}", f"data.seed={seed}", f"seed={seed}", f"k={WORLDS[world]}", f"run={folder}", stage]
     plain = ["models=tiny", "logger=none", "eval=[reconstruction]", f"harvest.root={given.runs / 'stores'}"]
+    # what is the same for all comes later: rates and sizes of a published setting are for other data
+    command(TRAIN, *own, *same, *place, *plain, OMP_NUM_THREADS="1")
+    return folder
+
+
+def command(script: Path, *arguments: str, **environment: str) -> None:
+    """Run it; what it says is shown if it fails."""
     done = subprocess.run(
-        [sys.executable, str(TRAIN), *settings, *place, *plain],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, env=os.environ | environment
     )
     if done.returncode:
-        raise UserError(f"{variant} on {world}: {done.stderr.strip().splitlines()[-1]}")
-    return folder
+        raise UserError(f"{script.name} {' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
 
 
 def judged(crosscoder: Crosscoder) -> dict[str, float]:

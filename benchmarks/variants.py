@@ -9,18 +9,16 @@ are for a hundred times as many tokens: learning rate, batch and number of laten
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from rich.progress import track
 
 from benchmarks.measure import across, arguments, write
-from benchmarks.recovery import TRAIN, VARIANTS
+from benchmarks.recovery import TRAIN, VARIANTS, command
 from crosscoder.diff.presence import EXCLUSIVE
 from crosscoder.diff.table import LatentTable
-from crosscoder.errors import UserError, one_line
+from crosscoder.errors import one_line
 from crosscoder.report.tables import show
 
 NOISE = "eval.nulls.controls=[{_target_: crosscoder.evals.controls.Noise}]"
@@ -58,13 +56,6 @@ def run(name: str, given: Any, folder: Path) -> dict[str, Any]:
         "removed by 16": ablation["scalars"].get("removed@16", float("nan")),
         "KL on plain text": ablation["scalars"].get("kl_plain@16", float("nan")),
     }
-
-
-def command(script: Path, *arguments: str) -> None:
-    """Run it; what it says is shown if it fails."""
-    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{script.name} {' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
 
 
 @one_line()

@@ -89,11 +89,18 @@ class Sources:
         contrast = self.contrast if self.contrast and set(self.contrast) <= set(names) else None
         return Sources(tuple(self[name] for name in names), contrast)
 
-    def comparable(self, what: str) -> tuple[str, str]:
-        """The contrast, whose sources can be subtracted; `what` needs that, and is refused otherwise."""
-        if not self.contrast or len({self[name].width for name in self.contrast}) > 1:
+    @property
+    def comparable(self) -> tuple[str, str] | None:
+        """The contrast, if its sources can be subtracted."""
+        if self.contrast and len({self[name].width for name in self.contrast}) == 1:
+            return self.contrast
+        return None
+
+    def compared(self, what: str) -> tuple[str, str]:
+        """The contrast, whose sources `what` subtracts; refused if they cannot be."""
+        if self.comparable is None:
             raise UserError(f"{what} needs two contrasted sources of one width")
-        return self.contrast
+        return self.comparable
 
     def behind(self, names: Sequence[str]) -> "Sources":
         """What has to be read for these: a difference's own two sources in its place."""

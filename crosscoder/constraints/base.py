@@ -49,12 +49,8 @@ def share_of(share: float, crosscoder: Crosscoder, what: str) -> int:
     return round(share * crosscoder.n_latents)
 
 
-def rows_of(parts: int, crosscoder: Crosscoder, what: str) -> list[slice]:
+def rows_of(parts: int, crosscoder: Crosscoder) -> list[slice]:
     """The dictionary's rows in so many equal parts; row i of each is the same latent."""
-    if crosscoder.n_latents % parts:
-        raise UserError(
-            f"{what} has {parts} rows for each latent: n_latents={crosscoder.n_latents} is no multiple of {parts}"
-        )
     n = crosscoder.n_latents // parts
     return [slice(part * n, (part + 1) * n) for part in range(parts)]
 
@@ -62,7 +58,11 @@ def rows_of(parts: int, crosscoder: Crosscoder, what: str) -> list[slice]:
 @torch.no_grad()
 def begin_alike(parts: int, crosscoder: Crosscoder, what: str) -> None:
     """Make `rows_of` one latent: the weights of its first row, and its number."""
-    first, *others = rows_of(parts, crosscoder, what)
+    if crosscoder.n_latents % parts:
+        raise UserError(
+            f"{what} has {parts} rows for each latent: n_latents={crosscoder.n_latents} is no multiple of {parts}"
+        )
+    first, *others = rows_of(parts, crosscoder)
     for part in others:
         crosscoder.W_enc[part], crosscoder.W_dec[part] = crosscoder.W_enc[first], crosscoder.W_dec[first]
     crosscoder.groups = torch.arange(first.stop, device=crosscoder.W_dec.device).repeat(parts)

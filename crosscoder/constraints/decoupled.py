@@ -27,7 +27,7 @@ class Decoupled:
 
     @torch.no_grad()
     def project(self, crosscoder: Crosscoder) -> None:
-        parts = rows_of(len(crosscoder.sources), crosscoder, "a decoupled crosscoder")
+        parts = rows_of(len(crosscoder.sources), crosscoder)
         for weight in (crosscoder.W_enc, crosscoder.b_enc):
             mean = torch.stack([weight[part] for part in parts]).mean(0)
             for part in parts:

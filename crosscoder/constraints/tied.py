@@ -37,7 +37,7 @@ class Tied:
 
     @torch.no_grad()
     def project(self, crosscoder: Crosscoder) -> None:
-        both, *alone = rows_of(3, crosscoder, "a tied crosscoder")
+        both, *alone = rows_of(3, crosscoder)
         chat, base = crosscoder.sources.contrast  # type: ignore[misc]
         for source, other, own in ((base, chat, alone[0]), (chat, base, alone[1])):
             decoder = crosscoder.decoder(source)

@@ -51,7 +51,7 @@ class Analysis:
         n_tokens = min(self.n_tokens, sum(int(store.tokens(i).ordinary.sum()) for i in store))
         if not n_tokens:
             raise UserError(f"store {store.folder} has no token to analyse but special ones")
-        contrast = comparable(crosscoder)
+        contrast = crosscoder.sources.comparable
         parts: list[Part] = [Activity(crosscoder.n_latents)]
         if contrast:
             scaling = Scaling(crosscoder, n_tokens, self.n_blocks, self.n_resamples, self.seed)
@@ -72,8 +72,8 @@ class Analysis:
             columns |= part.columns()
         if contrast:
             columns |= presence(columns, contrast)
-        verdict = {"verdict": self.rule(columns, *contrast)} if contrast else {}
-        return LatentTable.of(verdict | columns, self._meta(crosscoder, store, n_tokens, parts))
+            columns = {"verdict": self.rule(columns, *contrast)} | columns
+        return LatentTable.of(columns, self._meta(crosscoder, store, n_tokens, parts))
 
     def _meta(self, crosscoder: Crosscoder, store: Store, n_tokens: int, parts: Sequence[Part]) -> dict[str, Any]:
         sources = crosscoder.sources
@@ -89,11 +89,3 @@ class Analysis:
             "seed": self.seed,
             "difference": next(summaries, {}),
         }
-
-
-def comparable(crosscoder: Crosscoder) -> tuple[str, str] | None:
-    """The contrast, if its sources can be subtracted."""
-    contrast = crosscoder.sources.contrast
-    if contrast and crosscoder.sources[contrast[0]].width == crosscoder.sources[contrast[1]].width:
-        return contrast
-    return None

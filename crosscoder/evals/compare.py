@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from crosscoder.data import Mixing, Store
-from crosscoder.diff.analysis import Analysis, comparable
+from crosscoder.diff.analysis import Analysis
 from crosscoder.evals.base import Result, Subject
 from crosscoder.evals.reconstruction import ReconstructionEval
 from crosscoder.evals.reference import Reference, streams
@@ -94,7 +94,7 @@ class CompareEval:
 
         `known` is what it was found to be on its own source.
         """
-        ours, contrast = subject.crosscoder.sources, comparable(subject.crosscoder)
+        ours, contrast = subject.crosscoder.sources, subject.crosscoder.sources.comparable
         if not contrast or len(reference.sources) > 1 or reference.sources.d_total != ours[contrast[0]].width:
             return {}
         found = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crosscoder.diff.analysis import Analysis, comparable
+from crosscoder.diff.analysis import Analysis
 from crosscoder.diff.table import LatentTable
 from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Subject
@@ -31,7 +31,7 @@ class DensityEval:
 
     def __call__(self, subject: Subject) -> Result:
         start = time.perf_counter()
-        if comparable(subject.crosscoder) is None:
+        if subject.crosscoder.sources.comparable is None:
             raise NotApplicable("density by class needs a contrast of two sources of equal width")
         table = self.analysis(subject.crosscoder, subject.heldout)
         rows, scalars = [], {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from crosscoder.data.nulls import Plant
-from crosscoder.diff.analysis import Analysis, comparable
+from crosscoder.diff.analysis import Analysis
 from crosscoder.diff.norms import PUBLISHED
 from crosscoder.diff.presence import EXCLUSIVE
 from crosscoder.diff.table import LatentTable
@@ -45,7 +45,7 @@ class NullsEval:
 
     def __call__(self, subject: Subject) -> Result:
         start = time.perf_counter()
-        if (contrast := comparable(subject.crosscoder)) is None:
+        if (contrast := subject.crosscoder.sources.comparable) is None:
             raise NotApplicable("null controls need a contrast of two sources of equal width")
         own = self.analysis(subject.crosscoder, subject.heldout)
         rules = rules_of(contrast)

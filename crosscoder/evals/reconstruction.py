@@ -30,8 +30,7 @@ class ReconstructionEval:
         start = time.perf_counter()
         crosscoder, sources = subject.crosscoder, subject.crosscoder.sources
         variances = {name: Variance() for name in sources.names}
-        # streams of unequal width cannot be subtracted
-        contrast = sources.contrast if len({sources[name].width for name in sources.contrast or ()}) == 1 else None
+        contrast = sources.comparable
         difference, noise = Variance(), 0.0
         active, l0, n = torch.zeros(crosscoder.n_latents, dtype=torch.int64), 0.0, 0
         for raw in Mixing(subject.heldout, sources).sequential(self.batch_size):

@@ -27,5 +27,5 @@ class Covariance:
     def __call__(self, given: LossInput) -> Tensor:
         sources = given.crosscoder.sources
         error = sources.split(given.acts - given.output.recon)
-        first, second = (error[name] for name in sources.comparable("the covariance of errors"))
+        first, second = (error[name] for name in sources.compared("the covariance of errors"))
         return given.mean((first * second).sum(-1))

@@ -35,7 +35,7 @@ class Difference:
 
     def __call__(self, given: LossInput) -> Tensor:
         crosscoder, output = given.crosscoder, given.output
-        chat, base = crosscoder.sources.comparable("the error of the difference")
+        chat, base = crosscoder.sources.compared("the error of the difference")
         error = crosscoder.sources.split(given.acts - output.recon)
         error = error[chat] - error[base]
         if first := round(self.shared * crosscoder.n_latents):  # what shared latents wrote is not theirs to explain

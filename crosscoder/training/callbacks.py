@@ -50,7 +50,7 @@ class Throughput(Callback):
         self.seconds, self.tokens, self.loss = 0.0, 0, math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "tokens": self.tokens, "loss": self.loss}
+        return {"seconds": self.seconds, "tokens": self.tokens, "loss": float(self.loss)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.tokens, self.loss = state_dict["seconds"], state_dict["tokens"], state_dict["loss"]
@@ -63,7 +63,9 @@ class Throughput(Callback):
     ) -> None:
         self.tokens += len(batch) * trainer.world_size
         self.seconds = time.perf_counter() - self._start
-        self.loss = float(trainer.logged_metrics.get("loss", self.loss))
+        self.loss = trainer.logged_metrics.get(
+            "loss", self.loss
+        )  # a number only once it is asked for: that waits for a GPU
 
     def figures(self) -> dict[str, float]:
         """As they stand in metrics.json."""
@@ -71,7 +73,7 @@ class Throughput(Callback):
             "train_tokens": self.tokens,
             "train_seconds": self.seconds,
             "tokens_per_second": self.tokens / max(self.seconds, 1e-9),
-            "loss": self.loss,
+            "loss": float(self.loss),
         }
 
 

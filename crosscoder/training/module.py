@@ -78,7 +78,8 @@ class CrosscoderModule(L.LightningModule):
         self.dead.update(output.code)
         dead = self.dead.mask(after=int(self.dead_after * self.n_steps * len(acts)))
         given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean, self.penalty())
-        self.pressure.update(output.code.l0().mean())
+        if self.pressure.target is not None:
+            self.pressure.update(output.code.l0().mean())
         loss, parts = total(self.losses, given)
         if not loss.isfinite():
             what = "activations" if not acts.isfinite().all() else "loss"

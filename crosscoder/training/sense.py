@@ -44,11 +44,8 @@ def check(
             raise UserError(f"loss {key} trains {needs}, which activation {name} has not")
     if activation.learns == "gates" and not any(getattr(term, "needs", "") == "gates" for term in losses.values()):
         raise UserError(f"activation {name} learns its gates from loss gate, and it is not {given}")
-    claims: dict[str, str] = {}
-    for key, part in (*losses.items(), *constraints.items()):
-        claim = getattr(part, "claims", "")
-        if claim and claims:
-            other, theirs = next(iter(claims.items()))
-            raise UserError(f"{key} gives a part to {claim}, {other} to {theirs}: take one of them")
-        if claim:
-            claims[key] = claim
+    parts = (*losses.items(), *constraints.items())
+    claims = [(key, claim) for key, part in parts if (claim := getattr(part, "claims", ""))]
+    if len(claims) > 1:
+        (other, theirs), (key, claim), *_ = claims
+        raise UserError(f"{key} gives a part to {claim}, {other} to {theirs}: take one of them")
