@@ -10,12 +10,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from crosscoder import kernels
+from crosscoder import kernels, processes
 from crosscoder.errors import UserError, one_line
 from crosscoder.evals import Subject
 from crosscoder.model import Crosscoder
 from crosscoder.report.closing import closing, harvested
 from crosscoder.runs import Run
+from crosscoder.sweeps import trial
 
 
 def wandb_mode() -> str:
@@ -35,10 +36,11 @@ def given() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def begun(folder: str) -> DictConfig:
-    """The configuration of a run that is to go on, as it was begun."""
+def begun(folder: str, own: str) -> DictConfig:
+    """The configuration of a run that is to go on, as it was begun; that of a sweep's `own` run has been compared."""
     run = Run(folder)
-    if others := [setting for setting in given() if not setting.lstrip("+").startswith(("resume=", "hydra."))]:
+    others = [setting for setting in given() if not setting.lstrip("+").startswith(("resume=", "hydra."))]
+    if others and folder != own:
         raise UserError(f"resume goes on with a run as it was begun; {' '.join(others)} would make it another one")
     if not run.config.exists():
         raise UserError(f"no run to resume at {folder}: there is no {run.config.name}")
@@ -53,21 +55,29 @@ OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
 
 @one_line(HydraException, OmegaConfBaseException)
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
+@trial
 @one_line(HydraException, OmegaConfBaseException)
 def main(cfg: DictConfig) -> None:
-    """Harvest, train, evaluate, write the run folder; or go on with what is left of that."""
-    start = time.perf_counter()
+    """One run: begun, or gone on with, by this process or by those that torchrun or SLURM started together."""
     if resume := cfg.resume is not None:
-        cfg = begun(cfg.resume)
+        cfg = begun(cfg.resume, cfg.run)
     else:
         cfg.given = given()
         OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
-    run = Run(cfg.run)
+    with processes.joined(cfg.trainer.accelerator):
+        train(cfg, Run(processes.agreed(cfg.run)), resume)
+
+
+def train(cfg: DictConfig, run: Run, resume: bool) -> None:
+    """Harvest, train, evaluate, write the run folder; or go on with what is left of that."""
+    start = time.perf_counter()
+    first = processes.rank() == 0
     if resume and run.metrics.exists():
-        print(f"{run.folder} is finished; to evaluate it: python evaluate.py crosscoder={run.folder}")
+        print(f"{run.folder} is finished; to evaluate it: python evaluate.py crosscoder={run.folder}" * first)
         return
-    run.begin(OmegaConf.to_yaml(cfg))
+    if first:
+        run.begin(OmegaConf.to_yaml(cfg))
     kernels.asked()  # what cannot be had, or makes no sense, is refused before the harvest, not after
     recipe = instantiate(cfg.recipe, _convert_="all")
 
@@ -77,13 +87,17 @@ def main(cfg: DictConfig) -> None:
     splits = data.stores(pair, list(cfg.hookpoints), cfg.sources, harvest, sizes)
     harvest_seconds = time.perf_counter() - start
     if cfg.stage == "harvest":
-        harvested(splits, harvest_seconds)
+        if first:
+            harvested(splits, harvest_seconds)
         return
 
     # activations → crosscoder
     crosscoder, figures = recipe(
         splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger), resume
     )
+    processes.part()
+    if not first:
+        return
     crosscoder.provenance |= splits.provenance() | {"settings": list(cfg.given)}
     crosscoder.save_pretrained(run.crosscoder)
 

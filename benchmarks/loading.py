@@ -7,6 +7,7 @@ the file cache is read from memory: on a slow disk the first epoch is as fast as
 import tempfile
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,7 +24,8 @@ def deliver(folder: Path, batch: int, buffer_tokens: int) -> tuple[float, int, b
     """(tokens per second of an epoch, bytes at their highest, whether an epoch has each token once)."""
 
     def epoch() -> Iterable[torch.Tensor]:
-        return ActsModule(Mixing(store, store.sources, buffer_tokens=buffer_tokens), batch).train_dataloader()
+        mixing = Mixing(store, store.sources, buffer_tokens=buffer_tokens)
+        return islice(ActsModule(mixing, batch).train_dataloader(), len(mixing) // batch)
 
     store, before = Store(folder), resident("VmRSS")
     start, n_tokens = time.perf_counter(), 0

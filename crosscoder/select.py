@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from crosscoder import processes
 from crosscoder.sparse import Index, positions
 from crosscoder.types import Dense, Entries, PerLatent
 
@@ -75,27 +76,33 @@ def _guess_by_row(pre: Dense, scale: PerLatent, k: int) -> Tensor:
 
 
 def select_batch_topk(pre: Dense, scale: PerLatent, k: int) -> Index:
-    """Over the batch the k · batch largest positive scores (Bussmann et al. 2024)."""
-    wanted = min(k * len(pre), pre.numel())
+    """Over the batch, of all processes, the k · batch largest positive scores (Bussmann et al. 2024)."""
+    everything = pre.numel() * processes.size()
+    wanted = min(k * processes.n_tokens(len(pre)), everything)
+    share = wanted / max(everything, 1)
     for slack in (1.5, 8.0, math.inf):
-        guess = _guess(pre, scale, k, slack)
+        guess = processes.smallest(_guess(pre, scale, slack * share))
         index, scores = above(pre, scale, guess)
-        if len(scores) >= wanted or guess == 0:
+        parts = processes.gathered(scores)
+        if sum(map(len, parts)) >= wanted or guess == 0:
             break
-    if len(scores) <= wanted:
+    every = torch.cat(parts)
+    if len(every) <= wanted:
         return index
-    threshold = scores.kthvalue(len(scores) - wanted + 1).values
+    threshold = every.kthvalue(len(every) - wanted + 1).values
     keep = scores > threshold
-    # entries equal to the threshold fill what is left, in order of position
-    keep[(scores == threshold).nonzero()[: wanted - int(keep.sum()), 0]] = True
+    # entries equal to the threshold fill what is left, in order of position, and here those of lower ranks come first
+    left = wanted - int((every > threshold).sum())
+    left -= sum(int((part == threshold).sum()) for part in parts[: processes.rank()])
+    keep[(scores == threshold).nonzero()[: max(left, 0), 0]] = True
     return index[keep]
 
 
-def _guess(pre: Dense, scale: PerLatent, k: int, slack: float, rows: int = 64, latents: int = 1024) -> Tensor:
-    """A score that about slack · k entries a row exceed, going by evenly spaced rows and latents; at least 0."""
+def _guess(pre: Dense, scale: PerLatent, share: float, rows: int = 64, latents: int = 1024) -> Tensor:
+    """A score that about this share of the entries exceeds, going by evenly spaced rows and latents; at least 0."""
     every = max(1, pre.shape[1] // latents)
     sample = (pre[:: max(1, len(pre) // rows), ::every] * scale[::every]).flatten()
-    rank = slack * k * len(sample) / pre.shape[1] + 1
+    rank = share * len(sample) + 1
     if rank > len(sample):
         return scale.new_zeros(())
     return sample.kthvalue(len(sample) - int(rank) + 1).values.clamp(min=0)

@@ -9,6 +9,7 @@ threshold θ / Σ_s ‖d_j^s‖ per latent.
 
 import torch
 
+from crosscoder import processes
 from crosscoder.activations.base import Activation
 from crosscoder.activations.jumprelu import JumpReLU
 from crosscoder.activations.topk import TopK
@@ -45,8 +46,9 @@ class BatchTopK(TopK):
         return index
 
     def _follow(self, kept: torch.Tensor) -> None:
-        if kept.numel():
-            smallest = kept.min().to(self.threshold)
+        smallest = kept.min() if kept.numel() else kept.new_full((), torch.inf)
+        smallest = processes.smallest(smallest.to(self.threshold))
+        if smallest.isfinite():
             self.threshold.copy_(smallest if self.threshold < 0 else self.threshold.lerp(smallest, 1 - self.decay))
 
     def frozen(self, scale: PerLatent) -> Activation:

@@ -23,10 +23,11 @@ class Changed(Store):
         super().__init__(store.folder)
         self.change, self.seed = change, seed
 
-    def acts(self, shard: int, names: Sequence[str]) -> Tensor:
+    def acts(self, shard: int, names: Sequence[str], rows: Tensor | None = None) -> Tensor:
         sources: Sources = self.sources
         streams = sources.split(super().acts(shard, sources.names))
         generator = torch.Generator().manual_seed(crc32(f"{self.seed} {shard} {self.tokens_sha256}".encode()))
         ordinary = self.tokens(shard).ordinary
         changed = self.change({name: acts.float() for name, acts in streams.items()}, ordinary, generator)
-        return torch.cat([changed[name].to(streams[name].dtype) for name in names], dim=-1)
+        acts = torch.cat([changed[name].to(streams[name].dtype) for name in names], dim=-1)
+        return acts if rows is None else acts[rows]

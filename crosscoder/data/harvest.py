@@ -1,20 +1,26 @@
 """Tokens to activations: one pass per model reads every hookpoint, and writes the store shard by shard.
 
 A source is identified by its content: weights, adapter, hookpoint, dtype, tokens. What some store under the same root already
-holds under that identity is taken over instead of computed again; what a killed run left complete is kept.
+holds under that identity is taken over instead of computed again; what a killed run left complete is kept. Several processes,
+started together or not, share the work: each claims a shard at a time, and takes over what one that died had claimed.
 """
 
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
+from crosscoder import processes
+from crosscoder.data.compact import compact
 from crosscoder.data.store import FORMAT, Store
 from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
@@ -36,37 +42,59 @@ class Harvest:
         root: where stores are kept, one folder each.
         batch_tokens: tokens per forward pass.
         shard_tokens: tokens per shard, i.e. what a kill can cost at most.
+        storage: "exact", or "int8": half the disk, at the cost that crosscoder/data/compact.py says.
     """
 
     root: str | Path
     batch_tokens: int = 4096
     shard_tokens: int = 16384
+    storage: Literal["exact", "int8"] = "exact"
+
+    def __post_init__(self) -> None:
+        if self.storage not in ("exact", "int8"):
+            raise UserError(f"harvest.storage is exact or int8, not {self.storage!r}")
 
     def __call__(self, pair: Pair, sources: Sources, tokens: Mapping[str, TokenSet]) -> dict[str, Store]:
         """A store of these sources for each token set, e.g. `{"train": …, "heldout": …}`; complete ones are reused."""
         stores = {split: self._open(pair, sources, token_set) for split, token_set in tokens.items()}
-        missing = {
-            lm: [(split, [s for s in sources if s.lm == lm and not stores[split].complete(s.name)]) for split in stores]
-            for lm in dict.fromkeys(source.lm for source in sources)
-        }
         self._require_space(stores.values())
-        total = sum(_missing_tokens(stores[split], wanted) for jobs in missing.values() for split, wanted in jobs)
-        if total:
+        if _missing(stores.values()):
             with kept(), progress() as bar:
-                task = bar.add_task("harvest", total=total, note="")
-                for lm, jobs in missing.items():
-                    for split, wanted in jobs:
-                        bar.update(task, description=f"harvest {lm}, {split}")
-                        for done in self._fill(pair, lm, wanted, stores[split], tokens[split]):
-                            bar.advance(task, done)
+                bar.disable = processes.rank() > 0
+                task = bar.add_task("harvest", total=_missing(stores.values()), note="")
+                while _missing(stores.values()):
+                    if not self._work(pair, stores, tokens, bar, task):
+                        bar.update(task, description="harvest: waiting for other processes")
+                        time.sleep(1.0)
+                    for store in stores.values():
+                        store.refresh()
+                    bar.update(task, completed=bar.tasks[task].total - _missing(stores.values()))
             pair.release()
         for store in stores.values():
             if "scale" not in store.meta:
                 store.note(scale=_scales(store))
         return stores
 
+    def _work(
+        self, pair: Pair, stores: Mapping[str, Store], tokens: Mapping[str, TokenSet], bar: Progress, task: TaskID
+    ) -> bool:
+        """Harvest every shard that is missing and that nobody else has claimed; whether there was one."""
+        worked = False
+        for lm in dict.fromkeys(source.lm for store in stores.values() for source in store.sources):
+            for split, store in stores.items():
+                bar.update(task, description=f"harvest {lm}, {split}")
+                for shard in _from_here_on(store):
+                    if not store.missing(shard, lm):
+                        continue
+                    with store.claimed(shard, lm) as ours:
+                        if ours and (wanted := store.missing(shard, lm)):
+                            worked = True
+                            for done in self._fill(pair, lm, wanted, store, shard, tokens[split]):
+                                bar.advance(task, done)
+        return worked
+
     def _open(self, pair: Pair, sources: Sources, token_set: TokenSet) -> Store:
-        keys = {source.name: _key(pair, source, token_set) for source in sources}
+        keys = {source.name: _key(pair, source, token_set, self.storage) for source in sources}
         folder = Path(self.root).expanduser() / hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
         per_shard = max(1, self.shard_tokens // token_set.seq_len) * token_set.seq_len
         n = len(token_set.tokens)
@@ -92,20 +120,26 @@ class Harvest:
                 "pair": pair.spec(),
             },
         )
-        for shard in store:
-            if not store.has(shard, "tokens"):
-                start = shard * store.counts[0]  # a store begun with other settings keeps its shards
-                store.write(shard, "tokens", token_set.tokens[start : start + store.counts[shard]].tensors())
-        for other in _siblings(folder):
-            for source in sources:
-                for name, entry in other.meta["sources"].items():
-                    if entry.get("key") == keys[source.name] and other.counts == store.counts:
-                        store.adopt(source.name, other, name)
+        if all(store.complete(column) for column in ("tokens", *sources.names)):
+            return store
+        with store.lock:  # what takes no time is done by one process, the others wait for it
+            store.refresh()
+            for shard in store:
+                if not store.has(shard, "tokens"):
+                    start = shard * store.counts[0]  # a store begun with other settings keeps its shards
+                    store.write(shard, "tokens", token_set.tokens[start : start + store.counts[shard]].tensors())
+            for other in _siblings(folder):
+                for source in sources:
+                    for name, entry in other.meta["sources"].items():
+                        if entry.get("key") == keys[source.name] and other.counts == store.counts:
+                            store.adopt(source.name, other, name)
         return store
 
     def _require_space(self, stores: Iterable[Store]) -> None:
         needed = sum(
-            store.counts[shard] * source.width * getattr(torch, store.meta["dtype"]).itemsize
+            store.counts[shard]
+            * source.width
+            * (1 if self.storage == "int8" else getattr(torch, store.meta["dtype"]).itemsize)
             for store in stores
             for source in store.sources
             for shard in store
@@ -116,29 +150,24 @@ class Harvest:
         if (free := shutil.disk_usage(root).free) < needed:
             raise UserError(f"harvest needs {needed / 1e9:.2f} GB in {root}, where {free / 1e9:.2f} GB are free")
 
-    def _fill(self, pair: Pair, lm: str, wanted: list[Source], store: Store, token_set: TokenSet) -> Iterable[int]:
-        """Harvest the missing shards of one model's sources, yielding how many tokens have been done."""
+    def _fill(
+        self, pair: Pair, lm: str, wanted: list[Source], store: Store, shard: int, token_set: TokenSet
+    ) -> Iterator[int]:
+        """Harvest one shard of one model's sources, yielding how many tokens have been done."""
         hookpoints = {Hookpoint.parse(source.hookpoint): source for source in wanted}
-        per_shard = store.counts[0] // token_set.seq_len
-        batch = max(1, self.batch_tokens // token_set.seq_len)
-        for shard in store:
-            if not wanted or all(store.has(shard, source.name) for source in wanted):
-                continue
-            first, n = shard * per_shard, store.counts[shard] // token_set.seq_len
-            collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
-            for start in range(first, first + n, batch):
-                tokens = token_set.sequences(start, min(start + batch, first + n))
-                ids, positions = (
-                    column.view(-1, token_set.seq_len).to(pair.device) for column in (tokens.ids, tokens.position)
-                )
-                for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
-                    source = hookpoints[hookpoint]
-                    collected[source.name].append(
-                        _checked(acts.flatten(0, 1), tokens, source, start * token_set.seq_len)
-                    )
-                yield ids.numel()
-            for name, acts in collected.items():
-                store.write(shard, name, {"acts": torch.cat(acts)})
+        seq_len, batch = token_set.seq_len, max(1, self.batch_tokens // token_set.seq_len)
+        first, n = shard * (store.counts[0] // seq_len), store.counts[shard] // seq_len
+        collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
+        for start in range(first, first + n, batch):
+            tokens = token_set.sequences(start, min(start + batch, first + n))
+            ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
+            for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
+                source = hookpoints[hookpoint]
+                collected[source.name].append(_checked(acts.flatten(0, 1), tokens, source, start * seq_len))
+            yield ids.numel()
+        for name, acts in collected.items():
+            whole = torch.cat(acts)
+            store.write(shard, name, compact(whole) if self.storage == "int8" else {"acts": whole})
 
 
 def _checked(acts: Tensor, tokens: Tokens, source: Source, first: int) -> Tensor:
@@ -151,9 +180,10 @@ def _checked(acts: Tensor, tokens: Tokens, source: Source, first: int) -> Tensor
     return acts.cpu()
 
 
-def _key(pair: Pair, source: Source, token_set: TokenSet) -> str:
+def _key(pair: Pair, source: Source, token_set: TokenSet, storage: str) -> str:
     """The identity of a source's activations."""
     identity = [FORMAT, pair.lms[source.lm].fingerprint(), source.hookpoint, str(pair.dtype), token_set.sha256]
+    identity += [storage] if storage != "exact" else []
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
@@ -161,12 +191,16 @@ def _siblings(folder: Path) -> Iterable[Store]:
     return (Store(meta.parent) for meta in folder.parent.glob("*/meta.json") if meta.parent != folder)
 
 
-def _missing_tokens(store: Store, wanted: list[Source]) -> int:
-    return sum(
-        count
-        for shard, count in enumerate(store.counts)
-        if wanted and not all(store.has(shard, source.name) for source in wanted)
-    )
+def _missing(stores: Iterable[Store]) -> int:
+    """Tokens that models have yet to be run on, counted once per model."""
+    lms = [(store, lm) for store in stores for lm in dict.fromkeys(source.lm for source in store.sources)]
+    return sum(store.counts[shard] for store, lm in lms for shard in store if store.missing(shard, lm))
+
+
+def _from_here_on(store: Store) -> list[int]:
+    """All shards: those of this process first, then the others', in case these are late."""
+    mine = list(store)[processes.rank() :: processes.size()]
+    return mine + [shard for shard in store if shard not in set(mine)]
 
 
 def _scales(store: Store) -> dict[str, float]:

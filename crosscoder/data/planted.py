@@ -40,7 +40,7 @@ from crosscoder.data.store import Store
 from crosscoder.data.text import Part
 from crosscoder.errors import UserError
 from crosscoder.lm import Pair
-from crosscoder.types import Kind
+from crosscoder.types import Kind, Tokens
 
 CLASSES = ("shared", "base_only", "chat_only", "rotated", "rescaled", "shifted")
 SHARED, BASE_ONLY, CHAT_ONLY, ROTATED, RESCALED, SHIFTED = range(6)
@@ -186,19 +186,20 @@ class Planted:
             },
         )
         if not store.complete("chat"):
-            streams = self.sample(n, part)
-            zeros = torch.zeros(n, dtype=torch.int64)
-            tokens = {
-                "ids": zeros,
-                "position": zeros.clone(),
-                "document": torch.arange(n),
-                "kind": torch.full((n,), Kind.PLAIN),
-            }
-            store.write(0, "tokens", tokens)
-            save_file(self.truth(), folder / "truth.safetensors")
-            for name in self.names:  # chat is the last: with it the store is complete
-                store.write(0, name, {"acts": streams[name]})
+            with store.lock:  # one process draws, others wait for it
+                store.refresh()
+                if not store.complete("chat"):
+                    self._fill(store, part)
         return store
+
+    def _fill(self, store: Store, part: Part) -> None:
+        n = len(store)
+        streams, zeros = self.sample(n, part), torch.zeros(n, dtype=torch.int64)
+        tokens = Tokens(zeros, zeros.clone(), torch.arange(n), torch.full((n,), Kind.PLAIN))
+        store.write(0, "tokens", tokens.tensors())
+        save_file(self.truth(), store.folder / "truth.safetensors")
+        for name in self.names:  # chat is the last: with it the store is complete
+            store.write(0, name, {"acts": streams[name]})
 
 
 def truth_of(store: Store) -> dict[str, Tensor]:

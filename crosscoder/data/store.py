@@ -1,24 +1,30 @@
 """The activation store: a folder that anything can write and anything can read.
 
-    NNNNN.<source>.safetensors   {acts [n, d_source]}
+    NNNNN.<source>.safetensors   {acts [n, d_source]}, or in one byte per number what crosscoder/data/compact.py says
     NNNNN.tokens.safetensors     {ids, position, document, kind}, each [n]
     meta.json                    sources and widths, dtype, counts, seq_len, per-source scale, what made it, checksums
 
-Shards are complete or absent: each is written aside, renamed, and only then entered in meta.json with its checksum.
+Shards are complete or absent: each is written aside, renamed, and only then entered in meta.json with its checksum. Any
+number of processes may write one store at once: who works on a shard claims it by a lock, which the system takes back from a
+process that dies, and meta.json is read anew before anything is entered.
 """
 
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from crosscoder.data.compact import restored
 from crosscoder.errors import UserError
 from crosscoder.lm.pinned import sha256
 from crosscoder.runs import write_json
@@ -33,13 +39,19 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.meta: dict[str, Any] = {}
+        self.refresh()
+        self.lock = FileLock(self.folder / ".lock")
+        self._checked: set[str] = set()
+
+    def refresh(self) -> None:
+        """Read meta.json, to which other processes may have added."""
         try:
-            self.meta: dict[str, Any] = json.loads((self.folder / "meta.json").read_text())
+            self.meta = json.loads((self.folder / "meta.json").read_text())
             if self.meta["format"] != FORMAT:
                 raise UserError(f"store {self.folder} has format {self.meta['format']!r}; this version reads {FORMAT}")
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"no activation store at {self.folder}: {error}") from error
-        self._checked: set[str] = set()
 
     # --- reading ---
 
@@ -88,15 +100,15 @@ class Store:
         """The tokens of one shard."""
         return Tokens(**self._load(shard, "tokens"))
 
-    def acts(self, shard: int, names: Sequence[str]) -> Tensor:
-        """Activations of one shard [n, d_total], the named sources side by side, in the dtype they were stored in."""
-        return torch.cat([self._source(shard, name) for name in names], dim=-1)
+    def acts(self, shard: int, names: Sequence[str], rows: Tensor | None = None) -> Tensor:
+        """Activations of one shard [n, d_total], or of these rows of it, the named sources side by side, in the models' dtype."""
+        return torch.cat([self._source(shard, name, rows) for name in names], dim=-1)
 
-    def _source(self, shard: int, name: str) -> Tensor:
+    def _source(self, shard: int, name: str, rows: Tensor | None) -> Tensor:
         if parts := self.sources.minus(name):
-            one, other = (self._load(shard, part)["acts"] for part in parts)
+            one, other = (self._source(shard, part, rows) for part in parts)
             return (one.float() - other.float()).to(one.dtype)
-        return self._load(shard, name)["acts"]
+        return restored(self._load(shard, name), getattr(torch, self.meta["dtype"]), rows)
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self.counts)))
@@ -128,19 +140,38 @@ class Store:
     @classmethod
     def create(cls, folder: Path, meta: dict[str, Any]) -> "Store":
         """Open the store in `folder`, or begin it with this meta (without checksums, which appear as shards do)."""
-        if not (folder / "meta.json").exists():
+        file, none = folder / "meta.json", [None] * len(meta["counts"])
+        if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            shards = len(meta["counts"])
-            entries = {name: {**entry, "checksums": [None] * shards} for name, entry in meta["sources"].items()}
-            write_json(
-                folder / "meta.json",
-                {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": [None] * shards},
-            )
+            entries = {name: {**entry, "checksums": none} for name, entry in meta["sources"].items()}
+            with FileLock(folder / ".lock"):
+                if not file.exists():
+                    write_json(file, {"format": FORMAT, **meta, "sources": entries, "tokens_checksums": none})
         return cls(folder)
+
+    @contextmanager
+    def claimed(self, shard: int, what: str) -> Iterator[bool]:
+        """While open, whether this process is the one to work on that; another is, otherwise, or was and is done."""
+        claim = FileLock(self.folder / f".{shard:05d}.{what}.lock")
+        try:
+            claim.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            self.refresh()
+            yield True
+        finally:
+            Path(claim.lock_file).unlink(missing_ok=True)  # whoever makes it anew finds the shard entered
+            claim.release()
 
     def has(self, shard: int, column: str) -> bool:
         """Whether a shard is entered in meta.json and there."""
         return self._checksums(column)[shard] is not None and (self.folder / shard_name(shard, column)).exists()
+
+    def missing(self, shard: int, lm: str) -> list[Source]:
+        """The sources of a language model of which this shard has yet to be harvested."""
+        return [source for source in self.sources if source.lm == lm and not self.has(shard, source.name)]
 
     def complete(self, column: str) -> bool:
         """Whether all shards of a source (or "tokens") are there."""
@@ -149,7 +180,7 @@ class Store:
     def write(self, shard: int, column: str, tensors: dict[str, Tensor]) -> None:
         """Add one shard of a source (or of "tokens")."""
         path = self.folder / shard_name(shard, column)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        aside = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp")
         try:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
             self._enter(shard, column, aside)
@@ -161,7 +192,7 @@ class Store:
         for shard in self:
             if self.has(shard, column) or not other.has(shard, name):
                 continue
-            aside = self.folder / f"{shard_name(shard, column)}.tmp"
+            aside = self.folder / f"{shard_name(shard, column)}.{os.getpid()}.tmp"
             aside.unlink(missing_ok=True)
             try:
                 os.link(other.folder / shard_name(shard, name), aside)
@@ -174,16 +205,20 @@ class Store:
 
     def note(self, **entries: Any) -> None:
         """Add entries to meta.json."""
-        self.meta |= entries
-        write_json(self.folder / "meta.json", self.meta)
+        with self.lock:
+            self.refresh()
+            self.meta |= entries
+            write_json(self.folder / "meta.json", self.meta)
 
     def _enter(self, shard: int, column: str, aside: Path, checksum: str | None = None) -> None:
         path = self.folder / shard_name(shard, column)
         checksum = checksum or sha256(aside)
-        aside.replace(path)
-        self._checked.add(path.name)
-        self._checksums(column)[shard] = checksum
-        write_json(self.folder / "meta.json", self.meta)
+        with self.lock:
+            self.refresh()
+            aside.replace(path)
+            self._checked.add(path.name)
+            self._checksums(column)[shard] = checksum
+            write_json(self.folder / "meta.json", self.meta)
 
 
 def shard_name(shard: int, column: str) -> str:

@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, first_line
+from crosscoder.hub import patiently
 from crosscoder.jsonl import json_lines
 from crosscoder.lm.text import Document
 
@@ -135,13 +136,18 @@ class HubDataset:
 
     def documents(self, split: Split) -> Iterator[Document]:
         """The column's entries in the data set's own order."""
+        return every((_entry(row, self.column, self.id) for row in self._rows()), self.heldout_every, split)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
         from datasets import load_dataset
 
+        def opened() -> Iterable[dict[str, Any]]:
+            return load_dataset(self.id, self.config, split=self.hub_split, streaming=True)
+
         try:
-            rows = load_dataset(self.id, self.config, split=self.hub_split, streaming=True)
+            yield from patiently(opened, self.id)  # once it streams, `datasets` itself asks again, twenty times
         except Exception as error:  # unknown id, no login, no network: all end the same way
-            raise UserError(f"cannot stream '{self.id}' from the hub: {str(error).splitlines()[0]}") from error
-        return every((_entry(row, self.column, self.id) for row in rows), self.heldout_every, split)
+            raise UserError(f"cannot stream '{self.id}' from the hub: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)

@@ -35,4 +35,4 @@ class AuxK:
             pre = pre * torch.zeros_like(pre).scatter_(1, strongest, 1.0)
         explained = product(pre, crosscoder.W_dec.index_select(0, dead), crosscoder.product_dtype)
         unexplained = given.mean((error - explained).square().sum(-1))
-        return unexplained / given.mean((error - error.mean(0)).square().sum(-1))
+        return unexplained / given.mean((error - given.mean(error, 0)).square().sum(-1))

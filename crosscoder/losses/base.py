@@ -22,8 +22,8 @@ class LossInput:
     """[n_latents] bool: has not fired for long."""
     progress: float
     """Fraction of the run that is over."""
-    mean: Callable[[Tensor], Tensor]
-    """Mean over the batch, of all processes."""
+    mean: Callable[..., Tensor]
+    """As `torch.mean`, over the batch of all processes."""
     penalty: PerLatent | None = None
     """[n_latents]: by what sparsity penalties are multiplied; None: 1."""
 

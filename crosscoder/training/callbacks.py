@@ -12,9 +12,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from crosscoder.errors import UserError
+from crosscoder import processes
+from crosscoder.errors import UserError, first_line, writing
 from crosscoder.progress import progress
 from crosscoder.runs import write_json
 
@@ -61,11 +63,10 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.tokens += len(batch) * trainer.world_size
+        self.tokens += processes.n_tokens(len(batch))
         self.seconds = time.perf_counter() - self._start
-        self.loss = trainer.logged_metrics.get(
-            "loss", self.loss
-        )  # a number only once it is asked for: that waits for a GPU
+        # a number only once it is asked for: that waits for a GPU
+        self.loss = trainer.logged_metrics.get("loss", self.loss)
 
     def figures(self) -> dict[str, float]:
         """As they stand in metrics.json."""
@@ -102,6 +103,15 @@ class Curves(Callback):
             write_json(self.path, self.rows)
 
 
+class InPlace(TorchCheckpointIO):
+    """Writes where it is told to; Lightning's own way is by memory and the system's temporary folder, which may be small."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
+
+
 class LastCheckpoint(Callback):
     """`last.ckpt`: every so often, at the end, and on Ctrl-C or SIGTERM once the batch under way is done; never after a NaN.
 
@@ -115,6 +125,7 @@ class LastCheckpoint(Callback):
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    TOGETHER = 20  # steps
 
     def __init__(self, folder: str | Path, every: float = 60.0, share: float = 0.01) -> None:
         self.path, self.every, self.share = Path(folder) / "last.ckpt", every, share
@@ -135,9 +146,13 @@ class LastCheckpoint(Callback):
         if len(state_dict["cuda"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0):
             torch.cuda.set_rng_state_all(state_dict["cuda"])
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = InPlace()
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         def stop(number: int, frame: Any) -> None:
-            self.interrupted = trainer.should_stop = True
+            self.interrupted = True
+            trainer.should_stop |= processes.size() == 1
             self._restore()  # a second Ctrl-C does not wait
 
         if threading.current_thread() is threading.main_thread():
@@ -147,7 +162,12 @@ class LastCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() > self._due:
+        # several processes have to stop, and to save, after the same step: every so often they ask each other
+        if processes.size() > 1 and trainer.global_step % self.TOGETHER != 1:
+            return
+        self.interrupted, due = processes.any_has(self.interrupted, time.monotonic() > self._due)
+        trainer.should_stop |= self.interrupted
+        if due:
             self._save(trainer)
 
     # handlers are given back before Lightning gives back its own, which it put in place before ours
@@ -177,7 +197,12 @@ class LastCheckpoint(Callback):
         if not all(weight.isfinite().all() for weight in weights):
             return
         aside = self.path.with_suffix(".tmp")
-        trainer.save_checkpoint(aside)
+        try:
+            with writing(self.path):
+                trainer.save_checkpoint(aside)
+        except BaseException:  # as on a full disk, where what there is of it takes the last room
+            aside.unlink(missing_ok=True)
+            raise
         if trainer.is_global_zero:
             if self.path.exists():
                 self.path.replace(self.path.with_name("previous.ckpt"))
@@ -212,7 +237,7 @@ def good_checkpoint(folder: Path) -> Path | None:
             torch.load(path, map_location="meta", weights_only=True)
             return path
         except Exception as error:  # whatever a damaged file can make of itself
-            log.warning("%s cannot be read (%s)", path, str(error).splitlines()[0])
+            log.warning("%s cannot be read (%s)", path, first_line(error))
     if written:
         raise UserError(f"no checkpoint in {folder} can be read: {', '.join(path.name for path in written)}")
     return None

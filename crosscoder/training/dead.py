@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from crosscoder import processes
 from crosscoder.sparse import Code
 
 
@@ -17,9 +18,9 @@ class DeadLatents(nn.Module):
 
     @torch.no_grad()
     def update(self, code: Code) -> None:
-        """Count a batch."""
-        self.tokens_since_fired += len(code)
-        self.tokens_since_fired[code.counts() > 0] = 0
+        """Count a batch, of all processes."""
+        self.tokens_since_fired += processes.n_tokens(len(code))
+        self.tokens_since_fired[processes.largest((code.counts() > 0).byte()).bool()] = 0
 
     def mask(self, after: int) -> Tensor:
         """[n_latents] bool: silent for at least `after` tokens."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 
+from crosscoder import processes
 from crosscoder.memory import kept
 from crosscoder.training.callbacks import Curves, LastCheckpoint, Throughput, TrainingProgress, good_checkpoint, quiet
 from crosscoder.training.datamodule import ActsModule
@@ -41,7 +42,11 @@ def fit(
         throughput,
         Curves(checkpoints.parent / "curves.json"),
     ]
-    run = trainer(max_steps=module.n_steps, logger=logger, callbacks=callbacks, default_root_dir=checkpoints.parent)
+    options = {"logger": logger, "callbacks": callbacks, "default_root_dir": checkpoints.parent}
+    if processes.size() > 1:
+        n, here = processes.started()
+        options |= {"devices": here, "num_nodes": n // here}
+    run = trainer(max_steps=module.n_steps, **options)
     begun = good_checkpoint(checkpoints) if resume else None
     with kept():
         run.fit(module, batches, ckpt_path=begun, weights_only=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from crosscoder import processes
 from crosscoder.activations.batch_topk import BatchTopK
 from crosscoder.constraints import Constraint, penalties
 from crosscoder.errors import UserError
@@ -76,10 +77,10 @@ class CrosscoderModule(L.LightningModule):
         self.crosscoder.activation.at(self.progress)
         output = self.crosscoder(acts)
         self.dead.update(output.code)
-        dead = self.dead.mask(after=int(self.dead_after * self.n_steps * len(acts)))
-        given = LossInput(acts, output, self.crosscoder, dead, self.progress, torch.mean, self.penalty())
+        dead = self.dead.mask(after=int(self.dead_after * self.n_steps * processes.n_tokens(len(acts))))
+        given = LossInput(acts, output, self.crosscoder, dead, self.progress, processes.mean, self.penalty())
         if self.pressure.target is not None:
-            self.pressure.update(output.code.l0().mean())
+            self.pressure.update(given.mean(output.code.l0()))
         loss, parts = total(self.losses, given)
         if not loss.isfinite():
             what = "activations" if not acts.isfinite().all() else "loss"
@@ -94,8 +95,9 @@ class CrosscoderModule(L.LightningModule):
         values = {"loss": loss} | {f"loss/{name}": part for name, part in parts.items()}
         for name, x in given.crosscoder.sources.split(given.acts).items():
             part = error[:, given.crosscoder.sources.slice(name)]
-            values[f"train/fve/{name}"] = 1 - part.square().sum() / (x - x.mean(0)).square().sum()
-        values["train/l0"] = given.output.code.l0().mean()
+            variance = given.mean((x - given.mean(x, 0)).square().sum(-1))
+            values[f"train/fve/{name}"] = 1 - given.mean(part.square().sum(-1)) / variance
+        values["train/l0"] = given.mean(given.output.code.l0())
         values["train/dead_fraction"] = given.dead.float().mean()
         self.log_dict({name: value.detach() for name, value in values.items()})
 

@@ -38,6 +38,7 @@ SETTINGS = (
     ),
     *("l0_target", "activation", "loss", "constraint", "optimizer", "trainer", "experiment", "debug"),
 )
+PLAIN = re.compile(r"[a-z]\w*(\.[a-z0-9]\w*)*=[\w.,\[\]-]*", re.ASCII)  # Hydra's own keys begin with _
 
 
 def settings_of(provenance: Mapping[str, Any]) -> list[str]:
@@ -45,9 +46,12 @@ def settings_of(provenance: Mapping[str, Any]) -> list[str]:
 
     A crosscoder can come from anywhere: only plain values and names of YAML files pass, nothing that names a class.
     """
-    settings = [s for s in provenance.get("settings", []) if s.lstrip("+~").partition("=")[0].split(".")[0] in SETTINGS]
+    given = provenance.get("settings") or []
+    if not isinstance(given, list) or not all(isinstance(setting, str) for setting in given):
+        raise UserError("the crosscoder says it was trained with settings that are no list of them")
+    settings = [s for s in given if s.lstrip("+~").partition("=")[0].split(".")[0] in SETTINGS]
     for setting in settings:
-        if not re.fullmatch(r"[a-z_.0-9]+=[\w.,\[\]-]*", setting) or "_target_" in setting:
+        if not PLAIN.fullmatch(setting):
             raise UserError(f"the crosscoder says it was trained with '{setting}', which is not a plain setting")
     return settings
 
@@ -114,7 +118,7 @@ class Recipe:
         figures = fit(module, batches, self.trainer, logger, folder / "checkpoints", resume)
         folded = crosscoder.fold()
         folded.provenance = {"activation": self.activation.spec()}  # of training; folding makes a JumpReLU of BatchTopK
-        return folded, {"n_latents": self.n_latents, "n_tokens": len(batches.epochs.mixing), **figures}
+        return folded, {"n_latents": self.n_latents, "n_tokens": len(batches.batches.supply), **figures}
 
     def key(self) -> str:
         """Text that differs between recipes that differ."""

@@ -1,5 +1,7 @@
 """Each eligible token exactly once per epoch, in batches of the size asked for, in another order every time."""
 
+from itertools import islice
+
 import pytest
 import torch
 
@@ -29,7 +31,7 @@ def store(tmp_path, kind) -> Store:
 
 
 def an_epoch(mixing: Mixing, batch_size: int, seed: int = 0) -> list[torch.Tensor]:
-    return list(mixing.epoch(batch_size, torch.Generator().manual_seed(seed)))
+    return list(islice(mixing.batches(batch_size, seed), len(mixing) // batch_size))
 
 
 def rows_of(batches: list[torch.Tensor]) -> list[int]:
@@ -67,26 +69,55 @@ def test_shuffling_reaches_across_the_shards_of_a_buffer(store):
     assert len({row // 40 for row in first_batch}) == len(COUNTS)
 
 
-def test_memory_is_bounded_by_the_buffer(store, monkeypatch):
+@pytest.mark.parametrize("of", [1, 2])
+def test_memory_is_bounded_by_the_buffer_and_shared_by_processes(store, monkeypatch, of):
     held: list[int] = []
-    read = Mixing._read
+    gather = Mixing._gather
 
-    def counted(mixing: Mixing, group: list[int]) -> torch.Tensor:
-        held.append(sum(COUNTS[shard] for shard in group))
-        return read(mixing, group)
+    def counted(mixing: Mixing, rows: torch.Tensor) -> torch.Tensor:
+        held.append(len(rows))
+        return gather(mixing, rows)
 
-    monkeypatch.setattr(Mixing, "_read", counted)
-    rows_of(an_epoch(Mixing(store, SOURCES, [], buffer_tokens=90), 10))
-    assert max(held) <= 90
-    assert sum(held) == N
+    monkeypatch.setattr(Mixing, "_gather", counted)
+    mixing = Mixing(store, SOURCES, [], buffer_tokens=90)
+    rows_of(list(islice(mixing.batches(10, part=(0, of)), N // 10)))
+    assert max(held) * of <= 90
+    assert sum(held) * of == N - N % 10
 
 
 def test_a_store_smaller_than_the_buffer_is_read_once(store, monkeypatch):
-    mixing, reads = Mixing(store, SOURCES), []
-    monkeypatch.setattr(Store, "acts", lambda *_: reads.append(1))
-    mixing._held = ([0, 1, 2, 3, 4], torch.zeros(100, 3))
-    an_epoch(mixing, 10)
-    assert not reads
+    mixing, reads, acts = Mixing(store, SOURCES), [], Store.acts
+    monkeypatch.setattr(Store, "acts", lambda *given: reads.append(given[1]) or acts(*given))
+    for seed in range(3):
+        an_epoch(mixing, 10, seed)
+    assert reads == [0, 1, 3, 4]  # nothing of the third is eligible
+
+
+@pytest.mark.parametrize("buffer", [50, 90, 10_000])
+@pytest.mark.parametrize("first", [0, 1, 5, 18, 19, 20, 57])
+def test_training_can_go_on_anywhere(store, buffer, first):
+    mixing = Mixing(store, SOURCES, buffer_tokens=buffer)
+    whole = list(islice(mixing.batches(7, seed=3), first + 30))
+    later = list(islice(mixing.batches(7, seed=3, first=first), 30))
+    assert all(torch.equal(a, b) for a, b in zip(whole[first:], later, strict=True))
+
+
+@pytest.mark.parametrize("buffer", [50, 10_000])
+def test_every_process_has_its_part_of_every_batch(store, buffer):
+    mixing = Mixing(store, SOURCES, buffer_tokens=buffer)
+    parts = [list(islice(mixing.batches(12, part=(which, 3)), 30)) for which in range(3)]
+    for whole, *shares in zip(mixing.batches(12), *parts, strict=False):
+        assert torch.equal(whole, torch.cat(shares))
+
+
+@pytest.mark.parametrize("buffer", [50, 10_000])
+def test_what_an_epoch_leaves_over_comes_first_in_the_next(store, kind, buffer):
+    mixing = Mixing(store, SOURCES, buffer_tokens=buffer)
+    n = len(mixing)
+    rows = rows_of(list(islice(mixing.batches(7), 3 * n // 7)))
+    eligible = [row for row in range(N) if kind[row] != Kind.SPECIAL]
+    assert sorted(rows[:n]) == sorted(rows[n : 2 * n]) == eligible
+    assert rows[:n] != rows[n : 2 * n]
 
 
 @pytest.mark.parametrize(

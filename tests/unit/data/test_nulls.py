@@ -97,6 +97,6 @@ def test_it_is_the_same_on_every_reading_and_another_with_another_seed(store):
 
 def test_training_reads_it_like_any_store(store):
     null = Changed(store, shuffled(CONTRAST), seed=0)
-    batch = next(Mixing(null, store.sources).epoch(64, torch.Generator().manual_seed(0)))
+    batch = next(Mixing(null, store.sources).batches(64))
     assert batch.shape == (64, 2 * WIDTH)
     assert batch.dtype == torch.float32

@@ -32,7 +32,7 @@ def test_what_is_read_is_what_was_written(store, streams):
 
 def test_files_are_named_as_the_design_says(store):
     names = [f"{shard:05d}.{column}.safetensors" for shard in range(3) for column in ("base", "chat", "tokens")]
-    assert sorted(path.name for path in store.folder.iterdir()) == [*names, "meta.json"]
+    assert sorted(path.name for path in store.folder.iterdir()) == [".lock", *names, "meta.json"]
 
 
 def test_dtype_is_kept(tmp_path, streams):

@@ -55,13 +55,13 @@ def test_nan_stops_the_run_says_where_and_keeps_the_good_checkpoint(
     module_of, trained, tmp_path, monkeypatch, what, planted_splits
 ):
     if what == "activations":
-        epoch = Mixing.epoch
+        batches = Mixing.batches
 
         def poisoned(*args):
-            for number, batch in enumerate(epoch(*args)):
+            for number, batch in enumerate(batches(*args)):
                 yield torch.full_like(batch, torch.nan) if number == 7 else batch
 
-        monkeypatch.setattr(Mixing, "epoch", poisoned)
+        monkeypatch.setattr(Mixing, "batches", poisoned)
         poison = AtStep(-1, None)
     else:
         poison = AtStep(7, poison_weights)
@@ -116,7 +116,6 @@ def test_the_same_seed_gives_the_same_run(module_of, trained, batches):
     runs = []
     for _ in range(2):
         module = module_of(n_steps=10)
-        batches.epochs.epoch = 0
         trained(module)
         runs.append(module.state_dict())
     for name, tensor in runs[0].items():
