@@ -32,17 +32,19 @@ def write_report(run: Run) -> Path:
 
 def render(inputs: Inputs) -> str:
     """The page."""
+    data = Data(inputs) if inputs.table else None
+    when = datetime.datetime.now().astimezone()
+    return templates().get_template("page.html.jinja").render(inputs=inputs, data=data, when=when)
+
+
+def templates() -> Environment:
+    """Those in `assets/`, with what they use."""
     page = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page.filters |= {"figure": figure, "written": written, "embedded": embedded, "by_source": by_source}
     page.filters |= {"columns": columns, "numeric": numeric, "extent": extent}
     page.globals["asset"] = lambda name: Markup((ASSETS / name).read_text(encoding="utf-8"))
-    data = Data(inputs) if inputs.table else None
-    return page.get_template("page.html.jinja").render(
-        inputs=inputs,
-        data=data,
-        plotly=Markup(get_plotlyjs()) if inputs.all_plots else "",
-        when=datetime.datetime.now().astimezone(),
-    )
+    page.globals["plotly"] = lambda: Markup(get_plotlyjs())
+    return page
 
 
 @dataclass(frozen=True)
