@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscoder.errors import UserError
+from crosscoder.hub import snapshot
 from crosscoder.jsonl import json_lines
 from crosscoder.lm.pinned import sha256
 
@@ -34,14 +35,8 @@ def locate(path: str | Path, names: Sequence[str]) -> dict[str, Path]:
 def _from_hub(repo: str, names: Sequence[str]) -> Path:
     if repo.startswith((".", "/", "~")) or repo.count("/") != 1 or repo.endswith(".jsonl"):
         raise UserError(f"no file or folder at {repo}, and it is not a hub id (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    try:
-        patterns = [f"{sub}/{name}.jsonl".removeprefix("/") for name in names for sub in FOLDERS]
-        return Path(snapshot_download(repo, repo_type="dataset", allow_patterns=patterns))
-    except Exception as error:  # unknown id, no login, no network: all end the same way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"cannot get the data set '{repo}' from the hub: {reason}") from error
+    patterns = [f"{sub}/{name}.jsonl".removeprefix("/") for name in names for sub in FOLDERS]
+    return snapshot(repo, patterns, kind="dataset")
 
 
 def check(files: Mapping[str, Path], published: Mapping[str, str]) -> dict[str, bool]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from crosscoder.errors import UserError, first_line
-from crosscoder.hub import patiently
+from crosscoder.hub import may_pass, patiently
 from crosscoder.jsonl import json_lines
 from crosscoder.lm.text import Document
 
@@ -141,13 +141,26 @@ class HubDataset:
     def _rows(self) -> Iterator[dict[str, Any]]:
         from datasets import load_dataset
 
-        def opened() -> Iterable[dict[str, Any]]:
-            return load_dataset(self.id, self.config, split=self.hub_split, streaming=True)
+        stream: Iterator[dict[str, Any]] | None = None
+        given = 0
+
+        def row() -> dict[str, Any] | None:
+            nonlocal stream
+            if (rows := stream) is None:
+                opened = load_dataset(self.id, self.config, split=self.hub_split, streaming=True)
+                rows = iter(opened.skip(given) if given else opened)
+            stream = None  # one that fails is lost, and opened again where it stopped
+            found = next(rows, None)
+            stream = rows
+            return found
 
         try:
-            yield from patiently(opened, self.id)  # once it streams, `datasets` itself asks again, twenty times
+            while (found := patiently(row, self.id)) is not None:
+                yield found
+                given += 1
         except Exception as error:  # unknown id, no login, no network: all end the same way
-            raise UserError(f"cannot stream '{self.id}' from the hub: {first_line(error)}") from error
+            reason = "it is out of reach" if may_pass(error) else first_line(error)
+            raise UserError(f"cannot stream '{self.id}' from the hub: {reason}") from error
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class Hub:
     def root(self, repo: str) -> Path:
         return self.folder / f"models--{repo.replace('/', '--')}" / "snapshots" / COMMIT
 
-    def snapshot_download(self, repo: str, revision: str | None, allow_patterns: list[str]) -> str:
+    def snapshot_download(self, repo: str, repo_type: str, revision: str | None, allow_patterns: list[str]) -> str:
+        assert repo_type == "model"
         self.asked.append((repo, revision))
         for folder, files in self.files[repo].items():
             paths = {name: f"{folder}/{name}".lstrip("/") for name in files}

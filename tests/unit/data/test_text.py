@@ -131,10 +131,10 @@ def test_hub_data_sets_are_streamed_and_chats_are_messages(monkeypatch):
     assert asked[0] == (("lmsys/lmsys-chat-1m", "en"), {"split": "train", "streaming": True})
 
 
-def test_an_unreachable_data_set_is_one_line(monkeypatch):
+def test_a_data_set_that_cannot_be_streamed_is_one_line(monkeypatch):
     def load_dataset(*_, **__):
-        raise ConnectionError("Couldn't reach the hub\n  because of this\n  and that")
+        raise ValueError("No such configuration\n  but this\n  and that")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(UserError, match=r"cannot stream 'a/b' from the hub: Couldn't reach the hub$"):
+    with pytest.raises(UserError, match=r"cannot stream 'a/b' from the hub: No such configuration$"):
         list(HubDataset("a/b").documents("train"))
