@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from crosscoder.errors import writing
+
 
 class Run:
     """Paths of a run, and files in it that are written whole or not at all."""
@@ -64,5 +66,9 @@ def write_text(path: Path, content: str) -> None:
     """Write aside, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(content, encoding="utf-8")
-    aside.replace(path)
+    try:
+        with writing(path):
+            aside.write_text(content, encoding="utf-8")
+            aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
