@@ -92,9 +92,8 @@ def train(cfg: DictConfig, run: Run, resume: bool) -> None:
         return
 
     # activations → crosscoder
-    crosscoder, figures = recipe(
-        splits.train, splits.validation, splits.sources, run.folder, instantiate(cfg.logger), resume
-    )
+    given = splits.train, splits.validation, splits.sources, run.folder
+    crosscoder, figures = recipe(*given, logger=instantiate(cfg.logger), resume=resume, stream=splits.stream)
     processes.part()
     if not first:
         return

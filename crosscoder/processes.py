@@ -38,7 +38,7 @@ def joined(accelerator: str = "auto", patience: timedelta = timedelta(hours=12))
         yield
         return
     from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.strategies.ddp import DDPStrategy
 
     Fabric(accelerator=accelerator, devices=here, num_nodes=n // here, strategy=DDPStrategy(timeout=patience)).launch()
     try:

@@ -6,12 +6,15 @@ compared; without it difference metrics are absent. `chat-base` is a source, too
 difference, on which an SAE can be trained.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
 from crosscoder.errors import UserError
+
+NAME = re.compile(r"\w[\w.+-]*")  # files are named after sources, and tables are searched for them
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Sources:
     contrast: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
+        if bad := [name for name in self.names if not (isinstance(name, str) and NAME.fullmatch(name))]:
+            raise UserError(f"no source can be named {bad[0]!r}: letters, digits and _ . + - make a name")
         if len(set(self.names)) != len(self.items) or not self.items:
             raise UserError(f"sources need distinct names, at least one: {list(self.names)}")
         for name in self.contrast or ():
@@ -101,6 +106,13 @@ class Sources:
         if self.comparable is None:
             raise UserError(f"{what} needs two contrasted sources of one width")
         return self.comparable
+
+    def stream(self, name: str, of: Callable[[str], Tensor]) -> Tensor:
+        """A source's activations, be it a difference, from what gives those of the sources themselves."""
+        if parts := self.minus(name):
+            one, other = (of(part) for part in parts)
+            return (one.float() - other.float()).to(one.dtype)
+        return of(name)
 
     def behind(self, names: Sequence[str]) -> "Sources":
         """What has to be read for these: a difference's own two sources in its place."""

@@ -5,5 +5,6 @@ from crosscoder.data.mixing import Mixing
 from crosscoder.data.scale import Scale
 from crosscoder.data.splits import Splits, Stored, Text
 from crosscoder.data.store import Store
+from crosscoder.data.stream import Stream
 
-__all__ = ["Harvest", "Mixing", "Scale", "Splits", "Store", "Stored", "Text"]
+__all__ = ["Harvest", "Mixing", "Scale", "Splits", "Store", "Stored", "Stream", "Text"]

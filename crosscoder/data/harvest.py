@@ -58,17 +58,17 @@ class Harvest:
         """A store of these sources for each token set, e.g. `{"train": …, "heldout": …}`; complete ones are reused."""
         stores = {split: self._open(pair, sources, token_set) for split, token_set in tokens.items()}
         self._require_space(stores.values())
-        if _missing(stores.values()):
+        if total := _missing(stores.values()):
             with kept(), progress() as bar:
                 bar.disable = processes.rank() > 0
-                task = bar.add_task("harvest", total=_missing(stores.values()), note="")
+                task = bar.add_task("harvest", total=total, note="")
                 while _missing(stores.values()):
                     if not self._work(pair, stores, tokens, bar, task):
                         bar.update(task, description="harvest: waiting for other processes")
                         time.sleep(1.0)
                     for store in stores.values():
                         store.refresh()
-                    bar.update(task, completed=bar.tasks[task].total - _missing(stores.values()))
+                    bar.update(task, completed=total - _missing(stores.values()))
             pair.release()
         for store in stores.values():
             if "scale" not in store.meta:
@@ -163,14 +163,15 @@ class Harvest:
             ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
             for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
                 source = hookpoints[hookpoint]
-                collected[source.name].append(_checked(acts.flatten(0, 1), tokens, source, start * seq_len))
+                collected[source.name].append(checked(acts.flatten(0, 1), tokens, source, start * seq_len))
             yield ids.numel()
         for name, acts in collected.items():
             whole = torch.cat(acts)
             store.write(shard, name, compact(whole) if self.storage == "int8" else {"acts": whole})
 
 
-def _checked(acts: Tensor, tokens: Tokens, source: Source, first: int) -> Tensor:
+def checked(acts: Tensor, tokens: Tokens, source: Source, first: int = 0) -> Tensor:
+    """Activations [n, d_source] of these tokens, on the CPU; refused if one is not finite."""
     if not acts.sum(dtype=torch.float32).isfinite():  # cheaper than to look at each
         row = int((~acts.isfinite().all(dim=-1)).nonzero()[0, 0])
         raise UserError(

@@ -5,7 +5,7 @@ buffer is thus shuffled perfectly. Which rows make a batch follows from the seed
 go on anywhere, and each of several processes reads only the rows that it has of every batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from itertools import count
 
@@ -40,7 +40,9 @@ class Mixing:
         """Eligible tokens in an epoch."""
         return int(self._starts[-1])
 
-    def batches(self, batch_size: int, seed: int = 0, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Acts]:
+    def batches(
+        self, batch_size: int, seed: int = 0, first: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Generator[Acts, None, None]:
         """Batch after batch without end, from number `first` on: an epoch's order is its own, what it leaves over opens the next.
 
         Of each batch a process gets its `part`: (which, of how many).

@@ -104,8 +104,8 @@ class Planted:
     ) -> Splits:
         """Three stores under the harvest's root, drawn once and then reused; pair and hookpoints play no part."""
         root = Path(harvest.root).expanduser()
-        stores: dict[str, Store] = {part: self._store(root, part, n) for part, n in sizes.items()}
-        return Splits(**stores, sources=stores["train"].sources.subset(names or stores["train"].sources.names))
+        train, validation, heldout = (self._store(root, part, sizes[part]) for part in get_args(Part))
+        return Splits(train, validation, heldout, train.sources.subset(names or train.sources.names))
 
     def truth(self) -> dict[str, Tensor]:
         """`directions` and `chat_directions` [n, width], `classes` [n], `rates` [n], `gains` [2, n] in base and chat."""

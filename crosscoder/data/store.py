@@ -102,13 +102,9 @@ class Store:
 
     def acts(self, shard: int, names: Sequence[str], rows: Tensor | None = None) -> Tensor:
         """Activations of one shard [n, d_total], or of these rows of it, the named sources side by side, in the models' dtype."""
-        return torch.cat([self._source(shard, name, rows) for name in names], dim=-1)
-
-    def _source(self, shard: int, name: str, rows: Tensor | None) -> Tensor:
-        if parts := self.sources.minus(name):
-            one, other = (self._source(shard, part, rows) for part in parts)
-            return (one.float() - other.float()).to(one.dtype)
-        return restored(self._load(shard, name), getattr(torch, self.meta["dtype"]), rows)
+        dtype = getattr(torch, self.meta["dtype"])
+        streams = (self.sources.stream(n, lambda name: restored(self._load(shard, name), dtype, rows)) for n in names)
+        return torch.cat(list(streams), dim=-1)
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self.counts)))

@@ -62,28 +62,41 @@ def pack(
     n_tokens: int,
     seq_len: int,
 ) -> TokenSet:
-    """At least `n_tokens` tokens, in whole sequences of `seq_len`.
+    """At least `n_tokens` tokens, in whole sequences of `seq_len`; errors as in `packed`."""
+    return TokenSet(Tokens.cat(list(packed(tokenizer, corpora, shares, part, n_tokens, seq_len))), seq_len)
+
+
+def packed(
+    tokenizer: Tokenizer,
+    corpora: Sequence[Corpus],
+    shares: Sequence[float],
+    part: Part,
+    n_tokens: int,
+    seq_len: int,
+) -> Iterator[Tokens]:
+    """Sequence after sequence [seq_len], until there are `n_tokens` tokens.
 
     Raises:
         UserError: the corpora have fewer tokens than that, or nothing is asked for.
     """
     if n_tokens < 1 or seq_len < 2:
         raise UserError(f"{part} needs at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}")
-    n_sequences = -(-n_tokens // seq_len)
-    rows: list[tuple[int, int, int, int]] = []  # id, position, document, kind
+    given, rows = 0, []  # of the sequence that is being filled: id, position, document, kind
     for number, (ids, kinds) in enumerate(_mixed(tokenizer, corpora, shares, part, n_tokens)):
         bos = [(ids[0], kinds[0])] if ids[0] == tokenizer.bos_token_id else []  # not all tokenizers have one
         start = len(bos)
         while start < len(ids):
-            piece = seq_len - len(rows) % seq_len - len(bos)
+            piece = seq_len - len(rows) - len(bos)
             body = zip(ids[start : start + piece], kinds[start : start + piece], strict=True)
             rows += [(token, position, number, kind) for position, (token, kind) in enumerate([*bos, *body])]
             start += piece
-        if len(rows) >= n_sequences * seq_len:
-            columns = torch.tensor(rows[: n_sequences * seq_len]).T.contiguous()
-            return TokenSet(Tokens(*columns), seq_len)
+            if len(rows) == seq_len:
+                yield Tokens(*torch.tensor(rows).T.contiguous())
+                given, rows = given + seq_len, []
+                if given >= n_tokens:
+                    return
     raise UserError(
-        f"data has only {len(rows):,} {part} tokens, {n_tokens:,} were asked for; "
+        f"data has only {given + len(rows):,} {part} tokens, {n_tokens:,} were asked for; "
         "lower n_tokens, n_validation or n_heldout, or add data"
     )
 

@@ -1,6 +1,6 @@
 """Batches for the trainer, and where in them training is."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -21,7 +21,9 @@ class Supply(Protocol):
         """Tokens in an epoch."""
         ...
 
-    def batches(self, batch_size: int, seed: int = 0, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Acts]:
+    def batches(
+        self, batch_size: int, seed: int = 0, first: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Generator[Acts, None, None]:
         """Without end, from number `first` on; of each this process's `part`: (which, of how many)."""
         ...
 
@@ -31,9 +33,11 @@ class Batches(IterableDataset):
 
     def __init__(self, supply: Supply, batch_size: int, seed: int) -> None:
         self.supply, self.batch_size, self.seed, self.first = supply, batch_size, seed, 0
+        self.begun: list[Generator[Acts, None, None]] = []
 
     def __iter__(self) -> Iterator[Acts]:
-        return self.supply.batches(self.batch_size, self.seed, self.first, processes.of_tokens())
+        self.begun.append(self.supply.batches(self.batch_size, self.seed, self.first, processes.of_tokens()))
+        return self.begun[-1]
 
 
 class ActsModule(L.LightningDataModule):
@@ -64,3 +68,8 @@ class ActsModule(L.LightningDataModule):
         # whole batches come from memory: worker processes would only copy
         # with a generator of its own: else starting it draws from the global one, and resuming once more
         return DataLoader(self.batches, batch_size=None, num_workers=0, generator=torch.Generator())
+
+    def teardown(self, stage: str) -> None:
+        """End what still makes batches."""
+        for batches in self.batches.begun:
+            batches.close()

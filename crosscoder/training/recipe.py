@@ -11,7 +11,7 @@ from lightning import seed_everything
 
 from crosscoder.activations import Activation
 from crosscoder.constraints import Constraint
-from crosscoder.data import Mixing, Scale, Store
+from crosscoder.data import Mixing, Scale, Store, Stream
 from crosscoder.errors import UserError
 from crosscoder.losses import Term
 from crosscoder.model import Crosscoder
@@ -92,9 +92,18 @@ class Recipe:
         check(self.activation, self.losses, self.constraints, self.l0_target)
 
     def __call__(
-        self, train: Store, validation: Store, sources: Sources, folder: Path, logger: Any = False, resume: bool = False
+        self,
+        train: Store,
+        validation: Store,
+        sources: Sources,
+        folder: Path,
+        logger: Any = False,
+        resume: bool = False,
+        stream: Stream | None = None,
     ) -> tuple[Crosscoder, dict[str, float]]:
-        """Train; checkpoints and curves are written in `folder`, and with `resume` found there.
+        """Train on a store, or on a stream of which `train` holds the first tokens.
+
+        Checkpoints and curves are written in `folder`, and with `resume` found there.
 
         Returns:
             The folded crosscoder, and `n_latents`, `n_tokens` and what `fit` gives.
@@ -113,12 +122,12 @@ class Recipe:
             list(self.constraints.values()),
             self.l0_target,
         )
-        mixings = (Mixing(store, sources, self.exclude) for store in (train, validation))
-        batches = ActsModule(next(mixings), self.batch_size, self.seed, next(mixings))
+        supply = replace(stream, exclude=self.exclude) if stream else Mixing(train, sources, self.exclude)
+        batches = ActsModule(supply, self.batch_size, self.seed, Mixing(validation, sources, self.exclude))
         figures = fit(module, batches, self.trainer, logger, folder / "checkpoints", resume)
         folded = crosscoder.fold()
         folded.provenance = {"activation": self.activation.spec()}  # of training; folding makes a JumpReLU of BatchTopK
-        return folded, {"n_latents": self.n_latents, "n_tokens": len(batches.batches.supply), **figures}
+        return folded, {"n_latents": self.n_latents, "n_tokens": len(supply), **figures}
 
     def key(self) -> str:
         """Text that differs between recipes that differ."""
