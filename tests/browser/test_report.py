@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from crosscoder.diff.table import LatentTable
 from crosscoder.report.page import write_report
+from crosscoder.report.pareto import write_pareto
 from tests.report_run import write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -70,6 +71,19 @@ def test_plots_are_drawn_and_a_point_opens_its_latent(page, small):
     page.locator("[data-figure=figure-nu]").evaluate(emit)
     expect(page.locator("#card-title")).to_have_text("Latent 5")
     assert page.evaluate("window.hacked") is None
+
+
+def test_the_page_of_a_sweep_draws_all_runs_and_their_front(page, tmp_path):
+    rows = [
+        {"run": str(k), "k": k, "fve/chat": 1 - 1 / k, "l0": float(k), "pareto": "front" if k % 2 else ""}
+        for k in range(2, 9)
+    ]
+    write_pareto(tmp_path / "pareto.html", [*rows, {"run": "<b>", "pareto": "not finished"}], ["k"], "fve/chat")
+    page.goto((tmp_path / "pareto.html").as_uri())
+    expect(page.locator(".plot .main-svg").first).to_be_visible()
+    assert page.locator(".plot .scatterlayer .point").count() == len(rows)
+    assert page.locator(".plot .textpoint").count() == 3
+    assert page.locator("tbody tr").count() == len(rows) + 1
 
 
 SECTIONS = {"behaviour": 3, "ablation": 2, "steering": 2, "patching": 1, "compare": 2}  # and their plots

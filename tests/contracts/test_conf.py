@@ -9,6 +9,9 @@ import datasets
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 
 import train
@@ -100,6 +103,15 @@ def test_choices_that_can_be_combined_name_their_place(group, name):
 @pytest.mark.parametrize("name", choices("eval"))
 def test_every_eval_is_a_choice_of_evaluate_too(name):
     assert list(composed(f"eval=[{name}]", config="evaluate").eval) == [name]
+
+
+@pytest.mark.parametrize("name", choices("hydra/launcher"))
+def test_every_launcher_is_what_a_plugin_of_hydras_takes(name):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        launcher = compose("train", overrides=[f"hydra/launcher={name}"], return_hydra_config=True).hydra.launcher
+    if "${missing:" in str(launcher._get_node("_target_")):
+        pytest.skip("its plugin is not installed")
+    assert isinstance(Plugins.instance()._instantiate(launcher), Launcher)
 
 
 @pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))

@@ -1,43 +1,180 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
 
-from crosscoder.sweeps import SweepTable
+from crosscoder.errors import UserError
+from crosscoder.report.pareto import pareto
+from crosscoder.runs import Run
+from crosscoder.sweeps import SweepTable, front, mark, objective, trial
+
+SETTINGS = {"k": 4, "lr": 2e-3, "activation": {"k": "${k}"}, "objective": None, "resume": None}
 
 
 @pytest.fixture
 def sweep(tmp_path, monkeypatch) -> Path:
-    """Twelve finished runs of a sweep over n_latents and the activation, and one that failed."""
+    """Twelve finished runs of a sweep over n_latents and the activation, one that was killed, one that failed at once."""
     monkeypatch.setenv("COLUMNS", "300")
-    for number in range(12):
-        run = tmp_path / str(number)
-        run.mkdir()
+    for number in range(13):
+        run = Run(tmp_path / str(number))
         n_latents, k = 128 * (1 + number // 2), 3
         activation = {"_target_": f"crosscoder.activations.{'topk' if number % 2 else 'relu'}", "k": k}
-        config = {"n_latents": n_latents, "k": k, "run": str(run), "logger": {"save_dir": str(run)}}
+        config = {"n_latents": n_latents, "k": k, "run": str(run.folder), "logger": {"save_dir": str(run.folder)}}
         config |= {"activation": activation, "init": {"n": n_latents}}  # the latter only repeats n_latents
-        OmegaConf.save(OmegaConf.create(config), run / "config.yaml")
-        metrics = {"fve/chat": number / 100, "l0": 3.0, "tokens_sha256": "ab", "loss": 0.5}
-        (run / "metrics.json").write_text(json.dumps(metrics))
-    (tmp_path / "12").mkdir()
+        run.begin(OmegaConf.to_yaml(OmegaConf.create(config | {"given": [f"n_latents={n_latents}"]})))
+        if number < 12:
+            run.write_metrics({"fve/chat": number / 100, "l0": 20 - number % 2, "tokens_sha256": "ab", "loss": 0.5})
+    (tmp_path / "13").mkdir()
+    run = Run(tmp_path / "11")
+    run.results.mkdir()
+    run.result("diff").write_text(json.dumps({"scalars": {"count/chat_specific": 7, "count/shared": 90, "seconds": 1}}))
     return tmp_path
 
 
-def test_one_row_per_finished_run_with_what_was_varied(sweep, capsys):
-    SweepTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}}))
+@pytest.fixture
+def multirun(monkeypatch) -> None:
+    """As if this were a job of a multirun."""
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+
+
+def ended(sweep: Path, **config: object) -> None:
+    SweepTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}, **config}))
+
+
+def config_of(folder: Path, **settings: object) -> DictConfig:
+    return OmegaConf.create(SETTINGS | {"run": str(folder), "given": [], "logger": {"save_dir": "${run}"}} | settings)
+
+
+def job(folder: Path, fails: BaseException | None = None, **settings: object) -> tuple[object, list[str | None]]:
+    """What `train.main` is to the sweeper in this folder; and of each time that it trained, what it resumed."""
+    trained = []
+
+    def main(cfg: DictConfig) -> None:
+        trained.append(cfg.resume)
+        Run(cfg.run).begin(OmegaConf.to_yaml(cfg, resolve=True))
+        if fails is not None:
+            raise fails
+        Run(cfg.run).write_metrics({"fve/chat": 0.5, "l0": float(cfg.k), "loss": float("nan"), "tokens_sha256": "ab"})
+
+    return trial(main)(config_of(folder, **settings)), trained
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 2)))
+def test_the_front_is_what_no_other_run_dominates(points: Sequence[tuple[float, float]]):
+    def dominated(fve: float, l0: float) -> bool:
+        return any(f >= fve and n <= l0 and (f, n) != (fve, l0) for f, n in points)
+
+    assert front(points) == [not dominated(*point) for point in points]
+
+
+@pytest.mark.parametrize(
+    ("keys", "taken"), [(("fve/base", "fve/difference"), "fve/difference"), (("fve/base", "fve/chat"), "fve/base")]
+)
+def test_the_front_is_that_of_the_difference_if_there_is_one(keys, taken):
+    rows = [{keys[0]: -i, keys[1]: i, "l0": 1.0, "pareto": ""} for i in range(3)]
+    rows += [{keys[0]: None, keys[1]: None, "l0": 0.5, "pareto": ""}, {"pareto": "not finished"}]
+    assert mark(rows) == taken
+    assert [row["pareto"] for row in rows[3:]] == ["", "not finished"]
+    assert [row["pareto"] for row in rows[:3]].index("front") == (2 if taken == "fve/difference" else 0)
+
+
+def test_one_row_per_run_with_what_was_varied_and_what_came_out(sweep, capsys):
+    with pytest.raises(SystemExit):
+        ended(sweep)
     rows = json.loads((sweep / "sweep.json").read_text())
-    assert [row["run"] for row in rows] == [str(number) for number in range(12)]
-    assert set(rows[0]) == {"run", "n_latents", "activation._target_", "fve/chat", "l0"}
+    assert [row["run"] for row in rows] == [str(number) for number in range(14)]
+    assert set(rows[0]) == {"run", "n_latents", "activation._target_", "fve/chat", "l0", "pareto"}
     assert [row["n_latents"] for row in rows[:4]] == [128, 128, 256, 256]
     assert [row["fve/chat"] for row in rows[:3]] == [0.0, 0.01, 0.02]
-    shown = capsys.readouterr().out
-    assert "Sweep of 12 runs" in shown
-    assert "crosscoder.activations.topk" in shown
+    assert [row["pareto"] for row in rows] == [""] * 11 + ["front"] + ["not finished"] * 2
+    assert (rows[11]["count/chat_specific"], rows[11]["count/shared"]) == (7, 90)
+    shown = capsys.readouterr()
+    assert "Sweep of 14 runs" in shown.out
+    assert "crosscoder.activations.topk" in shown.out
+    assert "count/chat_specific" in shown.out
+    assert "not finished: 12, 13" in shown.err
 
 
-def test_a_sweep_without_finished_runs_says_nothing(tmp_path, capsys):
-    SweepTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+def test_the_page_needs_nothing_else_and_points_have_what_is_known_of_a_run(sweep):
+    with pytest.raises(SystemExit):
+        ended(sweep)
+    page = (sweep / "pareto.html").read_text()
+    assert "Plotly" in page
+    assert "<script src" not in page
+    rows = json.loads((sweep / "sweep.json").read_text())
+    figure = pareto([row for row in rows if "l0" in row], ["n_latents", "activation._target_"], "fve/chat")
+    joined, *groups = figure.data
+    assert (joined.x, joined.y) == ((19,), (0.11,))
+    assert "n_latents 768" in joined.text[0]
+    assert {group.name for group in groups} == {"activation relu", "activation topk"}  # six widths are too many colours
+    assert any("count/chat_specific: 7" in text for group in groups for text in group.text)
+    assert len(pareto([], [], "fve/chat").data) == 1
+
+
+def test_a_sweep_without_runs_or_of_harvests_says_nothing(tmp_path, sweep, capsys):
+    ended(tmp_path / "none")
+    ended(sweep, stage="harvest")
     assert capsys.readouterr().out == ""
-    assert not (tmp_path / "sweep.json").exists()
+    assert not (sweep / "sweep.json").exists()
+
+
+@pytest.mark.usefixtures("multirun")
+class TestTrial:
+    """Of a job of a multirun."""
+
+    def test_a_finished_run_gives_its_figures_at_once_whatever_does_not_change_it(self, tmp_path):
+        first, trained = job(tmp_path / "0", objective=["fve/chat", "l0"])
+        assert (first, trained) == ([0.5, 4.0], [None])
+        again, trained = job(tmp_path / "0", objective="l0", logger=None, given=["k=4"])
+        assert (again, trained) == (4.0, [])
+
+    def test_an_unfinished_run_goes_on(self, tmp_path):
+        job(tmp_path / "0")
+        Run(tmp_path / "0").metrics.unlink()
+        assert job(tmp_path / "0") == (None, [str(tmp_path / "0")])
+
+    @pytest.mark.parametrize("finished", [True, False])
+    def test_the_run_of_other_settings_is_not_taken_for_it(self, tmp_path, capsys, finished):
+        job(tmp_path / "0")
+        if not finished:
+            Run(tmp_path / "0").metrics.unlink()
+        with pytest.raises(SystemExit):
+            job(tmp_path / "0", k=5)
+        assert "holds a run of other settings (k: 4, not 5)" in capsys.readouterr().err
+        assert OmegaConf.load(Run(tmp_path / "0").config).k == 4
+
+    @pytest.mark.parametrize("fails", [RuntimeError("out of memory"), UserError("no"), SystemExit(1)])
+    def test_a_run_that_fails_leaves_the_others_theirs(self, tmp_path, fails, capsys):
+        assert job(tmp_path / "0", fails, objective="l0") == (None, [None])
+        assert isinstance(fails, SystemExit) or str(fails) in capsys.readouterr().err
+        assert job(tmp_path / "0", objective="l0")[0] == 4.0
+
+    def test_one_that_is_stopped_stops_all(self, tmp_path):
+        with pytest.raises(SystemExit) as stopped:
+            job(tmp_path / "0", SystemExit(130))
+        assert stopped.value.code == 130
+
+    def test_a_run_is_worked_on_by_one_process(self, tmp_path, capsys):
+        with FileLock(tmp_path / ".0.lock"), pytest.raises(SystemExit):
+            job(tmp_path / "0")
+        assert "another process is at work on" in capsys.readouterr().err
+
+    def test_an_objective_that_no_run_gives_is_named_with_those_it_gives(self, tmp_path, capsys):
+        with pytest.raises(SystemExit):
+            job(tmp_path / "0", objective=["fve/chat", "fve/cat"])
+        assert "objective fve/cat: what a run gives is fve/chat, l0, loss" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_single_run_is_begun_anew(tmp_path):
+    assert job(tmp_path / "0", objective="l0")[1] == [None]
+    assert job(tmp_path / "0", k=5) == (None, [None])
+    assert objective(Run(tmp_path / "1"), "l0") is None
