@@ -51,7 +51,7 @@ def evaluate(cfg: DictConfig, name: str) -> list[Result]:
     heldout.require(crosscoder.sources)
     # what was read for the store; what a crosscoder from elsewhere names may not be on this machine
     spec = heldout.meta.get("pair") or made_with.get("pair")
-    pair = Pair(**spec, device=cfg.device) if spec else None
+    pair = Pair.from_spec(spec, cfg.device) if spec else None
 
     def recipe() -> Recipe:
         settings = [f"n_latents={crosscoder.n_latents}", *settings_of(made_with), *cfg.recipe]

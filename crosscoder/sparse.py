@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from crosscoder import kernels
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, first_line, writing
 from crosscoder.types import Acts, Decoder, Dense, Entries, Indices, PerLatent, PerToken, Tokens
 
 # share of active entries above which the dense products are faster: on a CPU, between 1/16 (4,096 latents) and 1/26 (16,384)
@@ -243,20 +243,38 @@ class SparseCode:
             tensors |= {f"tokens.{name}": tensor for name, tensor in self.tokens.tensors().items()}
         sizes = {"batch": str(len(self)), "n_latents": str(self.n_latents)}
         metadata = sizes | ({} if self.strings is None else {"strings": json.dumps(self.strings)})
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        with writing(path):
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> "SparseCode":
         """Read what `save` wrote."""
         if not Path(path).exists():
             raise UserError(f"no code at {path}")
-        with safe_open(path, "pt") as file:
-            read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata()
-        tokens = {name.removeprefix("tokens."): value for name, value in read.items() if name.startswith("tokens.")}
-        index = Index(read["rows"], read["latents"], int(metadata["batch"]), int(metadata["n_latents"]))
-        strings = json.loads(metadata["strings"]) if "strings" in metadata else None
-        return cls(index, read["values"], Tokens(**tokens) if tokens else None, strings)
+        try:
+            with safe_open(path, "pt") as file:
+                read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                metadata = file.metadata() or {}
+            tokens = {name.removeprefix("tokens."): value for name, value in read.items() if name.startswith("tokens.")}
+            index = _checked(read["rows"], read["latents"], int(metadata["batch"]), int(metadata["n_latents"]))
+            strings = json.loads(metadata["strings"]) if "strings" in metadata else None
+            if read["values"].shape != index.rows.shape or not read["values"].is_floating_point():
+                raise ValueError("it has not one value for each entry")
+            return cls(index, read["values"], Tokens(**tokens) if tokens else None, strings)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"no code at {path}: {first_line(error)}") from error
+
+
+def _checked(rows: Tensor, latents: Tensor, batch: int, n_latents: int) -> Index:
+    """The index that a file describes; whatever relies on its order and range would fail later, or give nonsense."""
+    for entries, size in ((rows, batch), (latents, n_latents)):
+        if entries.dtype != torch.int64 or entries.shape != (len(rows),):
+            raise ValueError("rows and latents are not two lists of as many whole numbers")
+        if len(entries) and not 0 <= entries.min() <= entries.max() < size:
+            raise ValueError(f"of {size} there is no number {int(entries.max())}")
+    if (rows.diff() < 0).any():
+        raise ValueError("its rows do not rise")
+    return Index(rows, latents, batch, n_latents)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from crosscoder.activations import Activation
 from crosscoder.data import Store
+from crosscoder.lm.pinned import sha256
 from crosscoder.model import Crosscoder
 from crosscoder.sources import Source, Sources
 from crosscoder.types import Kind, Tokens
@@ -48,3 +49,18 @@ def store_of(folder: Path, streams: dict[str, Tensor], counts: list[int], kind: 
         for name, acts in streams.items():
             store.write(shard, name, {"acts": acts[part]})
     return store
+
+
+def whole_shards(root: Path) -> dict[Path, tuple[int, int]]:
+    """The shards that stores under a folder list, each whole, and what would tell if one was written again."""
+    found = {}
+    for meta in root.glob("*/meta.json"):
+        entries = Store(meta.parent).meta
+        columns = {name: entry["checksums"] for name, entry in entries["sources"].items()}
+        for column, checksums in {"tokens": entries["tokens_checksums"], **columns}.items():
+            for shard, checksum in enumerate(checksums):
+                if checksum is not None:
+                    path = meta.parent / f"{shard:05d}.{column}.safetensors"
+                    assert sha256(path) == checksum
+                    found[path] = (path.stat().st_ino, path.stat().st_mtime_ns)
+    return found

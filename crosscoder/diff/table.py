@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, first_line
 
 META = b"crosscoder"
 
@@ -66,8 +66,8 @@ class LatentTable:
 
     def query(self, condition: str) -> "LatentTable":
         """Rows for which a condition holds, e.g. "density > 1e-4 and `norm/chat` > 1" (a `/` needs backticks)."""
-        try:
-            return LatentTable(self.frame.query(condition), self.meta)
+        try:  # of its columns alone: pandas would also look for names among this module's
+            return LatentTable(self.frame.query(condition, local_dict={}, global_dict={}), self.meta)
         except (ValueError, SyntaxError, KeyError, NameError, TypeError, AttributeError) as error:
             known = ", ".join(self.columns)
             raise UserError(f"cannot query '{condition}': {error}; columns (in backticks): {known}") from error
@@ -93,11 +93,13 @@ class LatentTable:
         Without a threshold by the verdict; with one by Δ_norm > threshold alone, as Minder et al. 2025 with 0.9, which is known
         to include artefacts.
         """
-        first = self.meta["contrast"][0]
-        rows = self.query(
-            f"verdict == '{first}-specific'" if threshold is None else f"delta_norm > {threshold} and not dead"
-        )
-        return rows.sort("difference_energy")
+        if threshold is not None:
+            return self.query(f"delta_norm > {threshold} and not dead").sort("difference_energy")
+        return self.where("verdict", f"{self.meta['contrast'][0]}-specific").sort("difference_energy")
+
+    def where(self, column: str, value: Any) -> "LatentTable":
+        """Rows in which a column has a value: text of files goes here, since `query` runs what it is given."""
+        return LatentTable(self.frame.loc[self[column] == value], self.meta)
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain dicts."""
@@ -130,7 +132,6 @@ def load_parquet(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """What `save_parquet` wrote."""
     try:
         table = pq.read_table(path)
-        meta = json.loads((table.schema.metadata or {})[META])
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"no table at {path}: {str(error).splitlines()[0]}") from error
-    return table.to_pandas(), meta
+        return table.to_pandas(), json.loads((table.schema.metadata or {})[META])
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise UserError(f"no table at {path}: {first_line(error)}") from error

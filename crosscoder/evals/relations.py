@@ -138,7 +138,7 @@ class Relations:
         if "verdict" in table.columns:
             specific = f"{table.meta['contrast'][0]}-specific"
             names = [specific, *sorted(set(alive["verdict"]) - {specific})]
-            classes |= {name: alive.query(f"verdict == '{name}'") for name in names}
+            classes |= {name: alive.where("verdict", name) for name in names}
             classes[MOST] = alive.top("difference_share", self.n_most)
         return classes
 

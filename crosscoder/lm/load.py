@@ -23,6 +23,8 @@ transformers_logging.set_verbosity_error()
 
 PROJECT = Path(__file__).parents[2]
 WEIGHT_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]  # never pickles, never code
+# transformers would ask on the terminal whether to run code that a config.json names
+AS_IT_IS = {"local_files_only": True, "trust_remote_code": False}
 
 
 def resolve(name: str) -> Path:
@@ -52,7 +54,7 @@ class LM:
         folder = resolve(self.weights)
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32 if self.adapter else dtype, use_safetensors=True, local_files_only=True
+                folder, dtype=torch.float32 if self.adapter else dtype, use_safetensors=True, **AS_IT_IS
             )
         except (OSError, ValueError) as error:
             raise UserError(f"cannot load '{self.weights}': {str(error).splitlines()[0]}") from error
@@ -71,7 +73,7 @@ class LM:
     def skeleton(self) -> PreTrainedModel:
         """The model's layers and widths, without weights."""
         try:
-            config = AutoConfig.from_pretrained(resolve(self.weights), local_files_only=True)
+            config = AutoConfig.from_pretrained(resolve(self.weights), **AS_IT_IS)
         except (OSError, ValueError) as error:
             raise UserError(f"no model configuration in '{self.weights}': {str(error).splitlines()[0]}") from error
         with torch.device("meta"):
@@ -101,7 +103,7 @@ class LM:
 
 @lru_cache(maxsize=2)
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, **AS_IT_IS)
 
 
 @lru_cache

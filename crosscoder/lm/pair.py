@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, first_line
 from crosscoder.lm.hooks import Hookpoint, read
 from crosscoder.lm.load import LM, PROJECT, same_tokenizer
 from crosscoder.lm.lockstep import Change, Lockstep, Mode
@@ -65,7 +65,9 @@ class Pair:
         self.lms: dict[str, LM | TinyLM] = {name: _build(spec) for name, spec in lms.items()}
         self.layer = layer
         self.contrast: tuple[str, str] | None = (contrast[0], contrast[1]) if contrast else None
-        self.dtype = getattr(torch, dtype)
+        if not isinstance(named := getattr(torch, dtype, None), torch.dtype):
+            raise UserError(f"'{dtype}' is no dtype; bfloat16 and float32 are")
+        self.dtype = named
         if residency not in ("sequential", "together"):
             raise UserError(f"residency is 'sequential' or 'together', not '{residency}'")
         self.residency = residency
@@ -213,13 +215,20 @@ class Pair:
         return read(self[lm], hookpoints, ids, positions)
 
     def spec(self) -> dict:
-        """What rebuilds this pair from a saved crosscoder: plain JSON."""
+        """What rebuilds this pair from a saved crosscoder: plain JSON, read back by `from_spec`."""
         return {
             "lms": {name: lm.spec() for name, lm in self.lms.items()},
             "layer": self.layer,
             "contrast": self.contrast and list(self.contrast),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], device: str = "auto") -> "Pair":
+        try:
+            return cls(**spec, device=device)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise UserError(f"what the language models are said to be is no pair: {first_line(error)}") from error
 
 
 def load_pair(name: str, **overrides) -> Pair:

@@ -36,7 +36,7 @@ def _card(row: dict[str, Any], contrast: str, contexts: pd.DataFrame) -> str:
     if "tokens/difference" in row:
         promoted = " ".join(f"`{token.strip()}`" for token in readable(list(row["tokens/difference"])))
         lines.append(f"  The difference of its decoders promotes {promoted}")
-    mine = contexts.query(f"latent == {row['latent']} and group.str.startswith('top')").to_dict("records")
+    mine = contexts[(contexts["latent"] == row["latent"]) & contexts["group"].str.startswith("top")].to_dict("records")
     mine.sort(key=lambda context: -max(context["activations"]))
     return "\n".join([*lines, "", *(f"  > {_quote(context)}  " for context in mine[:N_CONTEXTS])])
 

@@ -172,6 +172,8 @@ class LastCheckpoint(Callback):
 
     # handlers are given back before Lightning gives back its own, which it put in place before ours
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not _finite(pl_module):
+            raise UserError(f"NaN or infinity in the weights at step {trainer.global_step}; last.ckpt is from before")
         self._save(trainer)
         if trainer.is_global_zero and not self.interrupted:  # a finished run needs only one
             self.path.with_name("previous.ckpt").unlink(missing_ok=True)
@@ -193,8 +195,8 @@ class LastCheckpoint(Callback):
 
     def _save(self, trainer: L.Trainer) -> None:
         """Written aside, then renamed: what is there under its name is whole, and only finite weights get there."""
-        start, weights = time.monotonic(), trainer.lightning_module.parameters()
-        if not all(weight.isfinite().all() for weight in weights):
+        start = time.monotonic()
+        if not _finite(trainer.lightning_module):
             return
         aside = self.path.with_suffix(".tmp")
         try:
@@ -209,6 +211,10 @@ class LastCheckpoint(Callback):
             aside.replace(self.path)
         end = time.monotonic()
         self._due = end + max(self.every, (end - start) / self.share)
+
+
+def _finite(module: L.LightningModule) -> bool:
+    return all(bool(weight.isfinite().all()) for weight in module.parameters())
 
 
 def quiet() -> None:

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from crosscoder.data import Store
-from crosscoder.lm.pinned import sha256
 from crosscoder.model import Crosscoder
 from crosscoder.training.callbacks import good_checkpoint
 from tests.disks import Disk, small_disk
 from tests.e2e.commands import SMALL, Outcome, here
+from tests.small import whole_shards
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("unchecked")]
 
@@ -46,23 +46,6 @@ def harvest(disk, tmp_path) -> Callable[..., Outcome]:
         return here("train.py", *data, *store, *(settings or ("stage=harvest",)), f"run={tmp_path / 'run'}")
 
     return run
-
-
-def whole_shards(root: Path) -> dict[Path, tuple[int, int]]:
-    """Shards that a meta.json lists, each with its checksum, and what tells whether one was written again."""
-    found = {}
-    for meta in root.glob("*/meta.json"):
-        store = Store(meta.parent)
-        for column, checksums in {
-            "tokens": store.meta["tokens_checksums"],
-            **{name: entry["checksums"] for name, entry in store.meta["sources"].items()},
-        }.items():
-            for shard, checksum in enumerate(checksums):
-                if checksum is not None:
-                    path = meta.parent / f"{shard:05d}.{column}.safetensors"
-                    assert sha256(path) == checksum
-                    found[path] = (path.stat().st_ino, path.stat().st_mtime_ns)
-    return found
 
 
 @pytest.mark.parametrize("trouble", [Disk.fill, Disk.lock], ids=["full", "read-only"])

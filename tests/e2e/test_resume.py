@@ -1,5 +1,6 @@
-"""`train.py resume=RUN` after SIGKILL, in processes of their own."""
+"""`train.py resume=RUN` after SIGKILL and SIGTERM, in processes of their own."""
 
+import json
 import os
 import random
 import signal
@@ -10,14 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.commands import ended, start
+from tests.e2e.commands import SMALL, ended, start
+from tests.small import whole_shards
+
+pytestmark = pytest.mark.faults
 
 SETTINGS = ["debug=smoke", "train_tokens=120_000", "run=run", "n_tokens=20_000"]
-
-
-def crosscoder(folder: Path) -> dict[str, bytes]:
-    """The files of the saved crosscoder."""
-    return {path.name: path.read_bytes() for path in sorted((folder / "run" / "crosscoder").iterdir())}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +26,12 @@ def whole(tmp_path_factory) -> tuple[Path, float]:
     outcome = ended(start("train.py", *SETTINGS, folder=folder, CROSSCODER_CACHE=str(folder / "cache")), timeout=300)
     assert outcome.code == 0, outcome.err
     return folder, time.monotonic() - began
+
+
+def same_crosscoder(folder: Path, reference: Path) -> bool:
+    """Whether their runs ended with the same, bit for bit."""
+    ours, theirs = (load_file(one / "run" / "crosscoder" / "model.safetensors") for one in (folder, reference))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("CROSSCODER_KILLS", "2"))))
@@ -43,10 +48,82 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(whole, tmp_pa
         process = start("train.py", *resumed, folder=tmp_path, **environment)
     outcome = ended(process, timeout=300)
     assert outcome.code == 0, outcome.err
-    ours, theirs = (load_file(folder / "run" / "crosscoder" / "model.safetensors") for folder in (tmp_path, reference))
-    for name, tensor in theirs.items():
-        assert torch.equal(tensor, ours[name]), name
+    assert same_crosscoder(tmp_path, reference)
     assert (tmp_path / "run" / "metrics.json").exists()
+
+
+# Python tells of every file it renames; at the last of these, one after the other, the process is gone
+KILLED = """
+import os, signal, sys
+awaited = os.environ["KILLED_AT"].split(" then ")
+def heard(event, arguments):
+    if event == "os.rename" and os.fspath(arguments[1]).endswith(awaited[0]):
+        if len(awaited) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        del awaited[0]
+sys.addaudithook(heard)
+"""
+MOMENTS = [
+    "00001.base.safetensors",  # of a shard: written aside, not there yet
+    "00001.chat.safetensors then meta.json",  # there, not entered yet
+    "last.ckpt",  # of the first checkpoint: written aside
+    "previous.ckpt then last.ckpt",  # of the second: the first has made way for it
+    "crosscoder/config.json",  # of the crosscoder: weights are there, their description is not
+    "results/reconstruction.json",  # of the evaluation: done, not written
+]
+
+
+def test_a_run_killed_at_every_delicate_moment_ends_as_if_it_had_not_been(tmp_path):
+    text = tmp_path / "lines.jsonl"
+    text.write_text("".join(json.dumps({"text": f"{i} squared is {i * i}. " * 8}) + "\n" for i in range(200)))
+    data = [
+        "models=tiny",
+        "data=files",
+        f"data.corpora.0.paths=[{text}]",
+        "data.seq_len=64",
+        "harvest.shard_tokens=512",
+    ]
+    settings = [*data, *SMALL, "train_tokens=40_000", "run=run"]
+    (tmp_path / "sitecustomize.py").write_text(KILLED)
+    folders = [tmp_path / "whole", tmp_path / "killed"]
+    for folder in folders:
+        folder.mkdir()
+    killed = {"CROSSCODER_CACHE": str(folders[1] / "cache"), "PYTHONPATH": str(tmp_path)}
+    shards, request = {}, settings
+    for moment in MOMENTS:
+        outcome = ended(start("train.py", *request, folder=folders[1], KILLED_AT=moment, **killed))
+        assert outcome.code == -signal.SIGKILL, (moment, outcome.out, outcome.err)  # the moment came
+        for aside in folders[1].rglob("*.tmp"):  # as if it had got only so far
+            os.truncate(aside, aside.stat().st_size // 2)
+        now = whole_shards(folders[1] / "cache" / "stores")
+        assert {path: now[path] for path in shards} == shards  # nothing is harvested twice
+        shards, request = now, ["resume=run"]
+    whole = start("train.py", *settings, folder=folders[0], CROSSCODER_CACHE=str(folders[0] / "cache"))
+    resumed = start("train.py", "resume=run", folder=folders[1], **killed, KILLED_AT="nowhere")
+    for process in (whole, resumed):
+        outcome = ended(process)
+        assert outcome.code == 0, outcome.err
+    assert same_crosscoder(*folders)
+    assert whole_shards(folders[1] / "cache" / "stores") == shards
+    assert len(shards) == len(whole_shards(folders[0] / "cache" / "stores"))
+
+
+def test_a_run_that_is_told_to_end_goes_on_later(whole, tmp_path):
+    environment = {"CROSSCODER_CACHE": str(tmp_path / "cache")}
+    process = start("train.py", *SETTINGS, folder=tmp_path, **environment)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    began = time.monotonic()
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() - began < 120:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    outcome = ended(process)
+    assert outcome.code == 130, (outcome.out, outcome.err)
+    assert "Traceback" not in outcome.err
+    assert 1 < torch.load(checkpoint, weights_only=True)["global_step"] < 120_000 // 512
+    assert not (tmp_path / "run" / "crosscoder").exists()
+    resumed = ended(start("train.py", "resume=run", folder=tmp_path, **environment))
+    assert resumed.code == 0, resumed.err
+    assert same_crosscoder(tmp_path, whole[0])
 
 
 def test_a_finished_run_says_so_and_another_run_is_refused(whole):

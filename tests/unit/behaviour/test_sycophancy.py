@@ -137,7 +137,7 @@ def test_what_is_not_there_is_said(tmp_path):
         questions(ModelWritten(tmp_path))
     with pytest.raises(UserError, match="no file or folder at"):
         questions(ModelWritten(str(tmp_path / "absent")))
-    with pytest.raises(UserError, match="cannot get 'nobody/nothing': .* the hub is out of reach"):
+    with pytest.raises(UserError, match=r"cannot get 'nobody/nothing': .* the hub is out of reach"):
         questions(ModelWritten("nobody/nothing"))
     with pytest.raises(UserError, match="no set 'poems'"):
         questions(ModelWritten(tmp_path, ["poems"]))

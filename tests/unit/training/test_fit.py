@@ -72,6 +72,20 @@ def test_nan_stops_the_run_says_where_and_keeps_the_good_checkpoint(
     assert all(weight.isfinite().all() for name, weight in saved["state_dict"].items() if "frozen" not in name)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("step", [7, 19])  # of 20: after the last one no loss would tell
+def test_nan_in_a_gradient_stops_the_run_and_keeps_the_good_checkpoint(module_of, trained, tmp_path, step):
+    module = module_of(n_steps=20)
+    one_entry = torch.zeros(module.crosscoder.W_enc.shape)
+    one_entry[3, 5] = torch.nan
+    module.crosscoder.W_enc.register_hook(lambda grad: grad + one_entry if module.global_step == step else grad)
+    with pytest.raises(UserError, match=rf"NaN or infinity in the .* at step {step + 1}; last.ckpt is from before"):
+        trained(module)
+    saved = checkpoint_in(tmp_path)
+    assert 0 < saved["global_step"] <= step
+    assert all(weight.isfinite().all() for name, weight in saved["state_dict"].items() if "frozen" not in name)
+
+
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(module_of, trained, tmp_path):
     after_every_step = LastCheckpoint(tmp_path / "often", every=0.0, share=math.inf)
     with pytest.raises(UserError, match="at step 5"):
