@@ -105,12 +105,14 @@ def shard_of(store, source="chat"):
     return store / f"00000.{source}.safetensors"
 
 
+@pytest.mark.faults
 def test_a_truncated_shard(stores, tmp_path):
     file = shard_of(stores[0])
     os.truncate(file, file.stat().st_size // 2)
     refused(on_stores(stores, tmp_path), file.name)
 
 
+@pytest.mark.faults
 def test_a_flipped_bit(stores, tmp_path):
     file = shard_of(stores[0])
     content = bytearray(file.read_bytes())
@@ -119,16 +121,19 @@ def test_a_flipped_bit(stores, tmp_path):
     refused(on_stores(stores, tmp_path), file.name, "checksum")
 
 
+@pytest.mark.faults
 def test_a_missing_shard(stores, tmp_path):
     shard_of(stores[0]).unlink()
     refused(on_stores(stores, tmp_path), shard_of(stores[0]).name)
 
 
+@pytest.mark.faults
 def test_a_shard_of_the_held_out_store(stores, tmp_path):
     shard_of(stores[1]).unlink()
     refused(on_stores(stores, tmp_path), shard_of(stores[1]).name)
 
 
+@pytest.mark.faults
 def test_nan_in_a_foreign_store(stores, tmp_path):
     store = Store(stores[0])
     acts = store.acts(0, ["chat"])
@@ -143,6 +148,7 @@ def test_a_store_that_does_not_fit_the_crosscoder(run, tmp_path, planted_splits)
     refused(outcome, str(widths[0]), "64")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["config", "weights", "none_there"])
 def test_a_crosscoder_that_is_not_whole(run, tmp_path, damage):
     folder = shutil.copytree(run / "crosscoder", tmp_path / "crosscoder")

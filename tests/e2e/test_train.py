@@ -96,6 +96,7 @@ def test_a_sweep_harvests_once_and_ends_with_one_table(tmp_path):
     assert max(path.stat().st_mtime for path in shards) < first_run_done
 
 
+@pytest.mark.faults
 def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(tmp_path):
     process = start("train.py", "debug=smoke", "train_tokens=100_000_000", "hydra.run.dir=run", folder=tmp_path)
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"

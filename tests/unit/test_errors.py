@@ -1,8 +1,9 @@
 import errno
 
 import pytest
+from safetensors import SafetensorError
 
-from crosscoder.errors import UserError, one_line
+from crosscoder.errors import UserError, one_line, writing
 
 
 class Expected(Exception):
@@ -47,12 +48,29 @@ def test_an_expected_error_becomes_one_line_without_the_search_path(capsys):
     assert outcome_of(error, capsys) == (1, expected)
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_one_line_that_names_the_file(capsys):
     code, said = outcome_of(OSError(errno.ENOSPC, "No space left on device", "stores/00001.chat"), capsys)
     assert code == 1
     assert said == "error: cannot write stores/00001.chat: No space left on device; what was complete is kept"
 
 
+@pytest.mark.faults
+def test_a_disk_error_is_told_whatever_a_library_makes_of_it(capsys):
+    rust = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    said = "error: cannot write{}: No space left on device; what was complete is kept"
+    assert outcome_of(rust, capsys) == (1, said.format(""))
+    for error in (rust, caused_by(OSError(errno.ENOSPC, "nothing left")), OSError(errno.ENOSPC, "no", "a", None, "b")):
+        with pytest.raises(OSError, match="No space left") as named, writing("stores/00001.chat"):
+            raise error
+        assert outcome_of(named.value, capsys) == (1, said.format(" stores/00001.chat"))
+    copying = OSError(errno.ENOSPC, "No space left on device", "/tmp/aside", None, "last.ckpt")
+    assert outcome_of(copying, capsys) == (1, said.format(" last.ckpt"))
+    with pytest.raises(SafetensorError, match="header"), writing("stores/00001.chat"):
+        raise SafetensorError("header too small")
+
+
+@pytest.mark.faults
 def test_ctrl_c_says_that_work_is_kept(capsys):
     code, said = outcome_of(KeyboardInterrupt(), capsys)
     assert code == 130

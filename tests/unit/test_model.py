@@ -233,6 +233,7 @@ def test_a_folder_that_is_no_crosscoder_says_why(crosscoder, tmp_path, spoil, me
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.faults
 def test_damaged_weights_are_refused(crosscoder, tmp_path):
     weights = crosscoder.save_pretrained(tmp_path / "c") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])

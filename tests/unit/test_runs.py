@@ -14,6 +14,7 @@ def test_everything_lies_where_the_design_says(tmp_path):
     )
 
 
+@pytest.mark.faults
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
     path = tmp_path / "meta.json"
     write_json(path, {"complete": True})

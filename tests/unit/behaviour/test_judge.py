@@ -163,6 +163,7 @@ def test_other_replies_are_quoted_and_refused(server, reply):
     assert len(server.seen) == 1
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_what_may_pass_is_tried_again(server, code):
     server.replies = [(code, "busy"), (code, "busy"), (200, "4")]
@@ -170,6 +171,7 @@ def test_what_may_pass_is_tried_again(server, code):
     assert len(server.seen) == 3
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("code", "tries", "words"), [(503, 4, "503 Service Unavailable"), (401, 1, "401"), (302, 1, "302")]
 )
@@ -185,6 +187,7 @@ def test_what_does_not_pass_ends_in_one_line_without_the_key(server, caplog, cod
     assert KEY not in str(error.value) + repr(made) + caplog.text
 
 
+@pytest.mark.faults
 def test_a_reply_that_repeats_the_key_is_quoted_without_it(server):
     server.replies = [(200, f"Your key is {KEY}")]
     with pytest.raises(UserError) as error:
@@ -193,6 +196,7 @@ def test_a_reply_that_repeats_the_key_is_quoted_without_it(server):
     assert KEY not in str(error.value)
 
 
+@pytest.mark.faults
 def test_a_slow_endpoint_is_a_timeout(server):
     server.wait = 5
     with pytest.raises(UserError, match="timeout, after 2 tries"):

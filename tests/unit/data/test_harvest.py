@@ -123,6 +123,7 @@ def test_a_second_run_computes_nothing(harvest, pair, calls):
     assert not calls
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("killed_after", [0, 1, 2, 3, 7, 9])
 def test_after_a_kill_only_what_is_missing_is_harvested(harvest, pair, calls, monkeypatch, killed_after):
     counted = harvest_module.read
@@ -177,6 +178,7 @@ def test_other_weights_tokens_or_dtype_are_harvested_anew(harvest, pair, calls, 
     assert sum(call.tokens for call in calls) == all_tokens(n_models=1 if change == "weights" else 2)
 
 
+@pytest.mark.faults
 def test_a_deleted_shard_is_harvested_again(harvest, pair, calls):
     store = harvested(harvest, pair)
     expected = all_acts(store, "chat")
@@ -186,6 +188,7 @@ def test_a_deleted_shard_is_harvested_again(harvest, pair, calls):
     assert sum(call.tokens for call in calls) == 4 * SEQ_LEN
 
 
+@pytest.mark.faults
 def test_another_shard_size_leaves_an_unfinished_store_whole(harvest, pair, calls, monkeypatch):
     expected = harvested(replace(harvest, root=Path(harvest.root) / "fresh"), pair)
 
@@ -205,6 +208,7 @@ def test_another_shard_size_leaves_an_unfinished_store_whole(harvest, pair, call
 # --- what is refused ---
 
 
+@pytest.mark.faults
 def test_nan_is_refused_with_its_place_and_the_shard_not_kept(harvest, pair, monkeypatch):
     def broken(model, hookpoints, ids, positions, mask=None):
         found = read(model, hookpoints, ids, positions, mask)
@@ -224,6 +228,7 @@ def test_nan_is_refused_with_its_place_and_the_shard_not_kept(harvest, pair, mon
     assert store.complete("base")
 
 
+@pytest.mark.faults
 def test_without_disk_space_nothing_is_begun(harvest, pair, calls, monkeypatch):
     needed = 2 * N_SEQUENCES * SEQ_LEN * 32 * 4
     usage = namedtuple("usage", "free")

@@ -40,6 +40,7 @@ def test_dtype_is_kept(tmp_path, streams):
     assert store_of(tmp_path / "s", streams, [10]).acts(0, ["base"]).dtype == torch.bfloat16
 
 
+@pytest.mark.faults
 def test_a_failed_write_leaves_neither_file_nor_entry(store, monkeypatch):
     def fills_the_disk(tensors, path) -> None:
         path.write_bytes(b"the first few")
@@ -67,6 +68,7 @@ def damage(store: Store, how: str) -> None:
     path.write_bytes(content if how == "one bit flipped" else content[:-8])
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["one bit flipped", "truncated"])
 def test_a_damaged_shard_is_named_and_others_are_read(store, how):
     damage(store, how)
@@ -76,6 +78,7 @@ def test_a_damaged_shard_is_named_and_others_are_read(store, how):
     assert len(again.acts(1, ["base"])) == len(again.acts(0, ["chat"])) == 4
 
 
+@pytest.mark.faults
 def test_a_missing_shard_is_named(store):
     (store.folder / "00002.base.safetensors").unlink()
     again = Store(store.folder)
@@ -84,6 +87,7 @@ def test_a_missing_shard_is_named(store):
         again.acts(2, ["base"])
 
 
+@pytest.mark.faults
 def test_a_store_that_was_not_finished_says_so(tmp_path):
     entry = {"width": 3, "lm": "base", "hookpoint": ""}
     store = Store.create(tmp_path / "s", {"sources": {"base": entry}, "counts": [4], "seq_len": 1, "dtype": "float32"})
@@ -91,6 +95,7 @@ def test_a_store_that_was_not_finished_says_so(tmp_path):
         store.acts(0, ["base"])
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"format": 99}'])
 def test_a_folder_that_is_no_store_is_named(tmp_path, content):
     if content:
@@ -151,6 +156,7 @@ def test_only_what_is_there_is_taken_over(store, tmp_path):
     assert [other.has(shard, "chat") for shard in other] == [True, False, True]
 
 
+@pytest.mark.faults
 def test_damage_is_not_taken_over(store, tmp_path):
     damage(store, "one bit flipped")
     other = empty_like(store, tmp_path / "other")

@@ -1,6 +1,7 @@
 """How files are spoilt: bytes, settings and tensors, each changed in one place that hypothesis draws."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,16 @@ VALUES = st.recursive(
 )
 DTYPES = (torch.float64, torch.float16, torch.int64, torch.int8, torch.bool, torch.complex64)
 NAN, INF = float("nan"), float("inf")
+
+
+class Bomb:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self):
+        return Path.touch, (self.sentinel,)
 
 
 def one_of(draw: Draw, *choices: Any) -> Any:

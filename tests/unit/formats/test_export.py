@@ -154,6 +154,7 @@ def test_nothing_is_overwritten_but_an_empty_folder_is_filled(layout, tmp_path):
     assert crosscoder.load(crosscoder.export(made(ReLU()), layout, tmp_path / "empty")).n_latents == 24
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("layout", ["dictionary_learning", "saelens"])
 def test_a_disk_that_fills_up_leaves_nothing(layout, tmp_path, monkeypatch):
     def full(self: Path, *_, **__) -> None:

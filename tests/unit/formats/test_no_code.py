@@ -1,7 +1,6 @@
 """Files that would run something where they are read: nothing in them is run, and one line says what is wrong."""
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +10,9 @@ import yaml
 from crosscoder.formats import layouts
 from tests.unit.formats import folders
 from tests.unit.formats.folders import refused, tensor_file
+from tests.unit.formats.spoiling import Bomb
 
-
-class Bomb:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self):
-        return Path.touch, (self.sentinel,)
+pytestmark = pytest.mark.faults
 
 
 def test_the_bomb_of_these_tests_goes_off(tmp_path):

@@ -13,6 +13,7 @@ from tests.unit.formats.folders import refused
 TWO = {"base": 0.5, "chat": 0.25}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "spec",
     [
@@ -50,6 +51,7 @@ def test_no_name_leads_out_of_its_repository(spec, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("folder", ["..", "../x", "a/../../x", "a\\..\\b", "/../x"])
 def test_no_folder_leads_out_of_its_repository(folder, monkeypatch):
     monkeypatch.setattr("crosscoder.formats.where.snapshot", lambda *_: pytest.fail("asked the hub"))

@@ -50,6 +50,7 @@ def poison_weights(module) -> None:
         weight.data.fill_(torch.nan)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("what", ["loss", "activations"])
 def test_nan_stops_the_run_says_where_and_keeps_the_good_checkpoint(
     module_of, trained, tmp_path, monkeypatch, what, planted_splits
@@ -86,6 +87,7 @@ def test_nan_in_a_gradient_stops_the_run_and_keeps_the_good_checkpoint(module_of
     assert all(weight.isfinite().all() for name, weight in saved["state_dict"].items() if "frozen" not in name)
 
 
+@pytest.mark.faults
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(module_of, trained, tmp_path):
     after_every_step = LastCheckpoint(tmp_path / "often", every=0.0, share=math.inf)
     with pytest.raises(UserError, match="at step 5"):
@@ -110,6 +112,7 @@ def test_a_checkpoint_is_as_rare_as_its_share_of_the_time_asks(module_of, traine
     assert written.count("1e-09") == 1 + 1  # after the first, and at the end
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_the_batch_under_way_with_a_checkpoint(module_of, trained, tmp_path, number):
     handlers = [signal.getsignal(s) for s in LastCheckpoint.SIGNALS]

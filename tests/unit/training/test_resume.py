@@ -67,6 +67,7 @@ def run(planted_splits, module_of, tmp_path):
     return run
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["batch_topk", "relu"])
 @pytest.mark.parametrize(("at", "lost"), [(1, 3), (13, 1), (14, 5), (27, 2), (39, 1)])
 def test_a_run_that_went_on_is_the_run_that_was_never_stopped(run, tmp_path, kind, at, lost):
@@ -100,6 +101,7 @@ def test_without_a_checkpoint_it_begins(run):
     assert all(torch.equal(tensor.nan_to_num(), fresh[name].nan_to_num()) for name, tensor in whole.items())
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(run, tmp_path, damage, caplog):
     whole, _ = run("whole")
@@ -118,6 +120,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(run, tmp_path, damage,
     assert all(torch.equal(tensor.nan_to_num(), again[name].nan_to_num()) for name, tensor in whole.items())
 
 
+@pytest.mark.faults
 def test_where_none_can_be_read_it_says_so(tmp_path):
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / name).write_bytes(b"not a checkpoint")
