@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -66,7 +67,10 @@ def main(cfg: DictConfig) -> None:
         OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
     with processes.joined(cfg.trainer.accelerator):
-        train(cfg, Run(processes.agreed(cfg.run)), resume)
+        folder = processes.agreed(cfg.run)
+        if folder != cfg.run:
+            Path(cfg.run).rmdir()  # Hydra's, of another second
+        train(cfg, Run(folder), resume)
 
 
 def train(cfg: DictConfig, run: Run, resume: bool) -> None:

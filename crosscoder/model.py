@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from crosscoder import activations, kernels
+from crosscoder import activations, kernels, processes
 from crosscoder.activations import Activation
 from crosscoder.card import model_card
 from crosscoder.errors import UserError
@@ -124,7 +124,7 @@ class Crosscoder(nn.Module):
     def decode(self, code: Code, source: str | None = None) -> Tensor:
         """x̂ [batch, d_total], or one source's slice of it."""
         if source is None:
-            return code.decode(self.W_dec) + self.b_dec
+            return processes.summed(code.decode(self.W_dec)) + self.b_dec
         part = self.sources.slice(source)
         return code.decode(self.W_dec[:, part].contiguous()) + self.b_dec[part]
 

@@ -142,6 +142,28 @@ def gathered(x: Tensor) -> list[Tensor]:
     return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
 
 
+def union(flags: Tensor) -> Tensor:
+    """[n_latents] bool, from what each has seen of its tokens, or of its latents: which latents have it anywhere."""
+    byte = flags.byte()
+    return (torch.cat(gathered(byte)) if of_latents()[1] > 1 else largest(byte)).bool()
+
+
+def own_latents(x: Tensor) -> Tensor:
+    """Of what is known of all latents [n_latents], the part of this process."""
+    which, of = of_latents()
+    return x.chunk(of)[which]
+
+
+def total(n: int) -> int:
+    """The sum over processes that share out the latents of what each counts of its own."""
+    return n if of_latents()[1] == 1 else int(_reduced(torch.tensor(n, device=_device())))
+
+
+def columns(x: Tensor) -> Tensor:
+    """[batch, m] of each process's latents side by side, [batch, Σm]."""
+    return x if of_latents()[1] == 1 else torch.cat([part.view(len(x), -1) for part in gathered(x.flatten())], dim=1)
+
+
 def _reduced(x: Tensor, how: Any = dist.ReduceOp.SUM) -> Tensor:
     whole = x.clone().contiguous()
     dist.all_reduce(whole, how)

@@ -24,6 +24,8 @@ class Activation(nn.Module):
 
     sparse: ClassVar[bool] = True
     """Whether it is sparse without a penalty."""
+    shares_latents: ClassVar[bool] = False
+    """Whether it can be trained where each process has some of the latents."""
     learns: ClassVar[str] = ""
     """What it learns that loss terms may ask for: "thresholds", "gates"."""
 

@@ -29,6 +29,7 @@ class BatchTopK(TopK):
         decay: of the threshold's exponential moving average, per step.
     """
 
+    shares_latents = True
     threshold: torch.Tensor
 
     def __init__(

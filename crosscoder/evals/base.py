@@ -54,7 +54,9 @@ class Subject:
         made_with = self.crosscoder.provenance
         train = made_with.get("train", "")
         if train is None:
-            raise NotApplicable("the crosscoder was trained on a stream, which is gone: others cannot be trained beside it")
+            raise NotApplicable(
+                "the crosscoder was trained on a stream, which is gone: others cannot be trained beside it"
+            )
         if not train or not Path(train).is_dir():
             raise NotApplicable(
                 f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it"

@@ -44,7 +44,8 @@ class Term(Protocol):
     """A loss term: `weight` is its share of the total (a number, or a function of progress).
 
     It may say of itself, for `training.recipe`: `penalises = True`, that it makes codes sparse; `needs`, what the activation
-    has to learn for it; `claims`, which latents it gives a part to.
+    has to learn for it; `claims`, which latents it gives a part to; `shares_latents = True`, that it can be computed where each
+    process has some of the latents.
     """
 
     weight: float

@@ -7,6 +7,7 @@ secondary sources). This term is λ · 2 E ⟨e^c, e^b⟩, to be added to the sq
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from crosscoder.losses.base import LossInput
 class Covariance:
     """See the module's docstring; `weight` is 2 λ, so from −2 to 0."""
 
+    shares_latents: ClassVar[bool] = True
     weight: float = -1.0
 
     def __post_init__(self) -> None:

@@ -33,6 +33,11 @@ class Difference:
         if not 0 <= self.shared < 1:
             raise UserError(f"shared is a share of the latents, from 0 to below 1, not {self.shared}")
 
+    @property
+    def shares_latents(self) -> bool:
+        """Only without latents that are counted as shared by both sources."""
+        return not self.shared
+
     def __call__(self, given: LossInput) -> Tensor:
         crosscoder, output = given.crosscoder, given.output
         chat, base = crosscoder.sources.compared("the error of the difference")

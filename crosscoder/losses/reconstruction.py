@@ -9,7 +9,7 @@ Each source's summand can be given a weight of its own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from crosscoder.types import Acts, PerToken
 class Reconstruction:
     """See the module's docstring; `by_source` holds weights, 1 for a source it does not name."""
 
+    shares_latents: ClassVar[bool] = True
     kind: Literal["squared", "unsquared", "normalised"] = "squared"
     weight: float = 1.0
     by_source: Mapping[str, float] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from crosscoder import processes
 from crosscoder.errors import UserError, first_line, writing
 from crosscoder.progress import progress
 from crosscoder.runs import write_json
+from crosscoder.training.sharding import rows
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,9 @@ class LastCheckpoint(Callback):
 
 
 def _finite(module: L.LightningModule) -> bool:
-    return all(bool(weight.isfinite().all()) for weight in module.parameters())
+    """Whether all processes' weights are."""
+    broken = not all(bool(rows(weight).isfinite().all()) for weight in module.parameters())
+    return not processes.any_has(broken)[0]
 
 
 def quiet() -> None:

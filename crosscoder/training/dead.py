@@ -20,7 +20,7 @@ class DeadLatents(nn.Module):
     def update(self, code: Code) -> None:
         """Count a batch, of all processes."""
         self.tokens_since_fired += processes.n_tokens(len(code))
-        self.tokens_since_fired[processes.largest((code.counts() > 0).byte()).bool()] = 0
+        self.tokens_since_fired[processes.union(code.counts() > 0)] = 0
 
     def mask(self, after: int) -> Tensor:
         """[n_latents] bool: silent for at least `after` tokens."""

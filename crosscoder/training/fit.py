@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from crosscoder import processes
 from crosscoder.memory import kept
 from crosscoder.training.callbacks import Curves, LastCheckpoint, Throughput, TrainingProgress, good_checkpoint, quiet
 from crosscoder.training.datamodule import ActsModule
 from crosscoder.training.module import CrosscoderModule, fit_threshold
+from crosscoder.training.sharding import gather
 
 
 def fit(
@@ -46,10 +48,13 @@ def fit(
     if processes.size() > 1:
         n, here = processes.started()
         options |= {"devices": here, "num_nodes": n // here}
+    if (n := processes.of_latents()[1]) > 1:
+        options["strategy"] = ModelParallelStrategy(1, n, save_distributed_checkpoint=False)
     run = trainer(max_steps=module.n_steps, **options)
     begun = good_checkpoint(checkpoints) if resume else None
     with kept():
         run.fit(module, batches, ckpt_path=begun, weights_only=True)
     checkpoint.exit_if_interrupted(run)
     fit_threshold(module.crosscoder, batches.validation.sequential(batches.batch_size))
+    gather(module.crosscoder)
     return throughput.figures()

@@ -18,6 +18,7 @@ from crosscoder.model import Crosscoder
 from crosscoder.training.dead import DeadLatents
 from crosscoder.training.pressure import Pressure
 from crosscoder.training.schedules import WarmupDecay
+from crosscoder.training.sharding import own_rows, shard
 from crosscoder.types import Acts, PerLatent
 
 
@@ -72,13 +73,19 @@ class CrosscoderModule(L.LightningModule):
             return None
         return penalties(self.constraints, self.crosscoder) * self.pressure.weight
 
+    def configure_model(self) -> None:
+        if processes.of_latents()[1] > 1 and self.device_mesh is not None:
+            shard(self.crosscoder, self.device_mesh["tensor_parallel"])
+
     def training_step(self, batch: Acts, batch_idx: int) -> Tensor:
-        acts = self.crosscoder.normalise(batch.float())
-        self.crosscoder.activation.at(self.progress)
-        output = self.crosscoder(acts)
+        crosscoder = own_rows(self.crosscoder)
+        acts = crosscoder.normalise(batch.float())
+        crosscoder.activation.at(self.progress)
+        output = crosscoder(acts)
         self.dead.update(output.code)
         dead = self.dead.mask(after=int(self.dead_after * self.n_steps * processes.n_tokens(len(acts))))
-        given = LossInput(acts, output, self.crosscoder, dead, self.progress, processes.mean, self.penalty())
+        dead = processes.own_latents(dead)
+        given = LossInput(acts, output, crosscoder, dead, self.progress, processes.mean, self.penalty())
         if self.pressure.target is not None:
             self.pressure.update(given.mean(output.code.l0()))
         loss, parts = total(self.losses, given)
@@ -97,8 +104,8 @@ class CrosscoderModule(L.LightningModule):
             part = error[:, given.crosscoder.sources.slice(name)]
             variance = given.mean((x - given.mean(x, 0)).square().sum(-1))
             values[f"train/fve/{name}"] = 1 - given.mean(part.square().sum(-1)) / variance
-        values["train/l0"] = given.mean(given.output.code.l0())
-        values["train/dead_fraction"] = given.dead.float().mean()
+        values["train/l0"] = given.mean(processes.summed(given.output.code.l0()))
+        values["train/dead_fraction"] = processes.summed(given.dead.float().mean()) / processes.of_latents()[1]
         self.log_dict({name: value.detach() for name, value in values.items()})
 
     def _logs_now(self) -> bool:
@@ -124,7 +131,7 @@ def fit_threshold(crosscoder: Crosscoder, batches: Iterable[Acts], n_tokens: int
     activation = crosscoder.activation
     if not isinstance(activation, BatchTopK):
         return
-    crosscoder.eval()
+    crosscoder = own_rows(crosscoder).eval()
     n, offered = 0, []
     for batch in batches:
         acts = crosscoder.normalise(batch.float().to(crosscoder.W_enc.device))
@@ -134,6 +141,6 @@ def fit_threshold(crosscoder: Crosscoder, batches: Iterable[Acts], n_tokens: int
         n += len(acts)
         if n >= n_tokens:
             break
-    scores = torch.cat(offered)
+    scores = torch.cat(processes.gathered(torch.cat(offered)) if processes.of_latents()[1] > 1 else offered)
     rank = len(scores) - activation.k * n
     activation.threshold.fill_(scores.kthvalue(max(rank, 1)).values.item())

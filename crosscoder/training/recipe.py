@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import seed_everything
 
+from crosscoder import processes
 from crosscoder.activations import Activation
 from crosscoder.constraints import Constraint
 from crosscoder.data import Mixing, Scale, Store, Stream
@@ -69,6 +70,7 @@ class Recipe:
         exclude: kinds of tokens that are left out.
         constraints: by name.
         l0_target: active latents per token that penalties are brought to.
+        share: what several processes share out: a batch's tokens, or the latents of a dictionary too large for one device.
         seed: of the weights and of the order of the tokens.
     """
 
@@ -86,10 +88,11 @@ class Recipe:
     exclude: Sequence[str] = ("special",)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     l0_target: float | None = None
+    share: Literal["tokens", "latents"] = "tokens"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.losses, self.constraints, self.l0_target)
+        check(self.activation, self.losses, self.constraints, self.l0_target, self.share)
 
     def __call__(
         self,
@@ -106,26 +109,32 @@ class Recipe:
         Checkpoints and curves are written in `folder`, and with `resume` found there.
 
         Returns:
-            The folded crosscoder, and `n_latents`, `n_tokens` and what `fit` gives.
+            The folded crosscoder, and `n_latents`, `n_tokens` and what `fit` gives. Of several processes the first has them;
+            the others' crosscoder is of no use.
         """
         seed_everything(self.seed, verbose=False)
         crosscoder = Crosscoder(sources, self.n_latents, copy.deepcopy(self.activation), self.init, self.seed)
         crosscoder.set_units(*self.scale.fit(train, sources))
-        n_steps = max(1, self.train_tokens // self.batch_size)
-        module = CrosscoderModule(
-            crosscoder,
-            self.losses,
-            self.optimizer,
-            self.schedule,
-            n_steps,
-            self.dead_after,
-            list(self.constraints.values()),
-            self.l0_target,
-        )
         supply = replace(stream, exclude=self.exclude) if stream else Mixing(train, sources, self.exclude)
-        batches = ActsModule(supply, self.batch_size, self.seed, Mixing(validation, sources, self.exclude))
-        figures = fit(module, batches, self.trainer, logger, folder / "checkpoints", resume)
-        folded = crosscoder.fold()
+        with processes.sharing(self.share):
+            figures = fit(
+                CrosscoderModule(
+                    crosscoder,
+                    self.losses,
+                    self.optimizer,
+                    self.schedule,
+                    n_steps=max(1, self.train_tokens // self.batch_size),
+                    dead_after=self.dead_after,
+                    constraints=list(self.constraints.values()),
+                    l0_target=self.l0_target,
+                ),
+                ActsModule(supply, self.batch_size, self.seed, Mixing(validation, sources, self.exclude)),
+                self.trainer,
+                logger,
+                folder / "checkpoints",
+                resume,
+            )
+        folded = crosscoder.fold() if processes.rank() == 0 else crosscoder
         folded.provenance = {"activation": self.activation.spec()}  # of training; folding makes a JumpReLU of BatchTopK
         return folded, {"n_latents": self.n_latents, "n_tokens": len(supply), **figures}
 

@@ -13,12 +13,15 @@ def check(
     losses: Mapping[str, Term],
     constraints: Mapping[str, Constraint],
     l0_target: float | None = None,
+    share: str = "tokens",
 ) -> None:
     """Refuse what would train nothing sensible.
 
     Raises:
         UserError: with the reason.
     """
+    if share not in ("tokens", "latents"):
+        raise UserError(f"processes share tokens or latents, not {share!r}")
     name = activation.spec()["name"].removeprefix("learnt_")
     given = f"among the losses {', '.join(losses)}"
     penalties = [key for key, term in losses.items() if getattr(term, "penalises", False)]
@@ -44,6 +47,11 @@ def check(
             raise UserError(f"loss {key} trains {needs}, which activation {name} has not")
     if activation.learns == "gates" and not any(getattr(term, "needs", "") == "gates" for term in losses.values()):
         raise UserError(f"activation {name} learns its gates from loss gate, and it is not {given}")
+    if share == "latents":
+        able = {f"activation {name}": activation.shares_latents} | {f"constraint {key}": False for key in constraints}
+        able |= {f"loss {key}": getattr(term, "shares_latents", False) for key, term in losses.items()}
+        if unable := [what for what, can in able.items() if not can]:
+            raise UserError(f"{unable[0]} looks at all latents at once: it cannot be had with share=latents")
     parts = (*losses.items(), *constraints.items())
     claims = [(key, claim) for key, part in parts if (claim := getattr(part, "claims", ""))]
     if len(claims) > 1:
