@@ -15,6 +15,7 @@ from crosscoder.runs import write_text
 
 CAPTION = "A point is a run; up and to the left is better. Runs that no other beats are joined. Pointing at one shows the rest."
 
+TICKS = [n * 10**decade for decade in range(5) for n in (1, 2, 3, 5)]  # of a logarithmic axis
 GAP = "\N{EN SPACE}"  # between a label and its point
 
 
@@ -35,7 +36,8 @@ def pareto(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], fve: str) -
     line = {"color": "var(--muted)", "width": 1.2, "dash": "dot"}
     joined = _points(front, fve, "lines+text").update(text=labels, line=line, hoverinfo="skip", showlegend=False)
     traces = [joined.update(textposition="top left", textfont={"size": 11}, cliponaxis=False)]
-    for value, colour in zip(dict.fromkeys(row.get(by) for row in rows), COLOURS, strict=False):
+    values = sorted({row.get(by) for row in rows}, key=lambda value: (isinstance(value, str), value))
+    for value, colour in zip(values, COLOURS, strict=False):
         group = [row for row in rows if row.get(by) == value]
         points = _points(group, fve, "markers").update(
             marker={"color": f"var(--{colour})", "size": 10, "opacity": 0.85}
@@ -43,7 +45,7 @@ def pareto(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], fve: str) -
         points.update(text=[_all(row) for row in group], hovertemplate="%{text}<extra></extra>")
         traces.append(points.update(name=f"{_last(by)} {_written(value)}" if by else "runs"))
     plot = blank(*traces).update_layout(legend_entrywidth=0)
-    plot.update_xaxes(title="L0, active latents per token", type="log")
+    plot.update_xaxes(title="L0, active latents per token", type="log", tickvals=TICKS)
     plot.update_yaxes(title=_of(fve))
     return plot
 
