@@ -36,7 +36,8 @@ def _card(row: dict[str, Any], contrast: str, contexts: pd.DataFrame) -> str:
     if "tokens/difference" in row:
         promoted = " ".join(f"`{token.strip()}`" for token in readable(list(row["tokens/difference"])))
         lines.append(f"  The difference of its decoders promotes {promoted}")
-    mine = contexts[(contexts["latent"] == row["latent"]) & contexts["group"].str.startswith("top")].to_dict("records")
+    top = (contexts["latent"] == row["latent"]) & contexts["group"].str.startswith("top")
+    mine = contexts.loc[top].to_dict("records")
     mine.sort(key=lambda context: -max(context["activations"]))
     return "\n".join([*lines, "", *(f"  > {_quote(context)}  " for context in mine[:N_CONTEXTS])])
 
