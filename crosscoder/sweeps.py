@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from crosscoder import processes
 from crosscoder.errors import UserError, one_line
 from crosscoder.report import tables
 from crosscoder.runs import Run, write_json
@@ -45,6 +46,8 @@ def trial(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], Any]:
     def job(cfg: DictConfig) -> Any:
         if not (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
             return main(cfg)
+        if processes.started()[0] > 1:
+            raise UserError("a run of a sweep is one process; several share a run that is started without -m")
         run = Run(cfg.run)
         with _claimed(run):
             if run.config.exists():

@@ -168,6 +168,12 @@ class TestTrial:
             job(tmp_path / "0")
         assert "another process is at work on" in capsys.readouterr().err
 
+    def test_several_processes_share_no_run_of_a_sweep(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("crosscoder.processes.started", lambda: (2, 2))
+        with pytest.raises(SystemExit):
+            job(tmp_path / "0")
+        assert "a run of a sweep is one process" in capsys.readouterr().err
+
     def test_an_objective_that_no_run_gives_is_named_with_those_it_gives(self, tmp_path, capsys):
         with pytest.raises(SystemExit):
             job(tmp_path / "0", objective=["fve/chat", "fve/cat"])
