@@ -142,6 +142,15 @@ def gathered(x: Tensor) -> list[Tensor]:
     return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
 
 
+def whole_batch(acts: Tensor) -> Tensor:
+    """The tokens that a step of this process works on, [batch, d_total], from those that each process has read of it."""
+    if of_latents()[1] == 1:
+        return acts
+    parts = [torch.empty_like(acts) for _ in range(size())]
+    dist.all_gather([part.view(torch.uint8) for part in parts], acts.contiguous().view(torch.uint8))
+    return torch.cat(parts)
+
+
 def union(flags: Tensor) -> Tensor:
     """[n_latents] bool, from what each has seen of its tokens, or of its latents: which latents have it anywhere."""
     byte = flags.byte()

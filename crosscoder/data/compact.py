@@ -13,7 +13,6 @@ from torch import Tensor
 
 from crosscoder.types import SourceActs
 
-
 SAMPLE = 2048  # rows, of which median and quantile are taken
 TINY = torch.finfo(torch.float32).tiny
 

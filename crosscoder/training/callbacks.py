@@ -64,7 +64,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.tokens += processes.n_tokens(len(batch))
+        self.tokens += len(batch) * processes.size()
         self.seconds = time.perf_counter() - self._start
         # a number only once it is asked for: that waits for a GPU
         self.loss = trainer.logged_metrics.get("loss", self.loss)

@@ -36,7 +36,8 @@ class Batches(IterableDataset):
         self.begun: list[Generator[Acts, None, None]] = []
 
     def __iter__(self) -> Iterator[Acts]:
-        self.begun.append(self.supply.batches(self.batch_size, self.seed, self.first, processes.of_tokens()))
+        part = processes.rank(), processes.size()
+        self.begun.append(self.supply.batches(self.batch_size, self.seed, self.first, part))
         return self.begun[-1]
 
 
@@ -50,7 +51,7 @@ class ActsModule(L.LightningDataModule):
         super().__init__()
         if len(supply) < batch_size:  # no epoch would ever give a batch
             raise UserError(f"there are {len(supply):,} tokens to train on, fewer than batch_size={batch_size:,}")
-        if batch_size % processes.of_tokens()[1]:
+        if batch_size % processes.size():
             raise UserError(f"batch_size={batch_size:,} cannot be shared out evenly to {processes.size()} processes")
         self.batch_size = batch_size
         self.validation: Any = supply if validation is None else validation

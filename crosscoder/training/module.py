@@ -79,7 +79,7 @@ class CrosscoderModule(L.LightningModule):
 
     def training_step(self, batch: Acts, batch_idx: int) -> Tensor:
         crosscoder = own_rows(self.crosscoder)
-        acts = crosscoder.normalise(batch.float())
+        acts = crosscoder.normalise(processes.whole_batch(batch).float())
         crosscoder.activation.at(self.progress)
         output = crosscoder(acts)
         self.dead.update(output.code)

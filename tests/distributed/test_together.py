@@ -117,6 +117,7 @@ def has_its_part_of_everything(expected: torch.Tensor, dead: torch.Tensor) -> No
         whole.square().sum().backward()
         assert torch.equal(partial.grad, 2 * whole)
         assert processes.mean(torch.tensor([float(processes.rank())])) == processes.rank()  # all have the same tokens
+        assert torch.equal(processes.whole_batch(mine(pre).bfloat16()), pre.bfloat16())
         assert torch.equal(processes.columns(mine(pre, 1)), pre)
         assert processes.total(processes.rank()) == sum(range(processes.size()))
 
