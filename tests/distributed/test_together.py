@@ -1,5 +1,7 @@
 """What processes compute together is what one computes alone: selection, threshold, dead counters, means and gradients."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -12,13 +14,20 @@ from crosscoder.losses.l1 import L1
 from crosscoder.losses.reconstruction import Reconstruction
 from crosscoder.select import select_batch_topk
 from crosscoder.training.dead import DeadLatents
-from tests.distributed.workers import together
+from tests.distributed.workers import Team
 from tests.small import crosscoder_of, random_acts
 
 pytestmark = pytest.mark.distributed
 
 BATCH, N_LATENTS, K = 32, 48, 5
-WORLDS = [2, 4]
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def team(request) -> Iterator[Team]:
+    """Two processes, then four."""
+    team = Team(request.param)
+    yield team
+    team.close()
 
 
 def scores(ties: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,9 +50,8 @@ def selects_as_one_does(expected: torch.Tensor, ties: bool) -> None:
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("n", WORLDS)
-def test_the_selection_is_that_of_the_whole_batch_also_of_equal_scores(n, ties):
-    together(n, selects_as_one_does, select_batch_topk(*scores(ties), K).mask(), ties)
+def test_the_selection_is_that_of_the_whole_batch_also_of_equal_scores(team, ties):
+    team.run(selects_as_one_does, select_batch_topk(*scores(ties), K).mask(), ties)
 
 
 def follows_the_same_threshold(expected: list[float], dead: torch.Tensor) -> None:
@@ -56,15 +64,14 @@ def follows_the_same_threshold(expected: list[float], dead: torch.Tensor) -> Non
     assert torch.equal(counters.tokens_since_fired, dead)
 
 
-@pytest.mark.parametrize("n", WORLDS)
-def test_threshold_and_dead_counters_are_those_of_the_whole_batch(n):
+def test_threshold_and_dead_counters_are_those_of_the_whole_batch(team):
     activation, counters, thresholds = BatchTopK(K, decay=0.5).train(), DeadLatents(N_LATENTS), []
     for step in range(4):
         crosscoder = crosscoder_of(activation, n_latents=N_LATENTS).train()
         counters.update(crosscoder(random_acts(BATCH, 12, seed=step)).code)
         thresholds.append(float(activation.threshold))
     assert len(set(counters.tokens_since_fired.tolist())) > 1
-    together(n, follows_the_same_threshold, thresholds, counters.tokens_since_fired)
+    team.run(follows_the_same_threshold, thresholds, counters.tokens_since_fired)
 
 
 TERMS = {
@@ -84,7 +91,7 @@ def gradients(term: str, part: bool) -> tuple[float, list[torch.Tensor]]:
     loss = TERMS[term](LossInput(acts, crosscoder(acts), crosscoder, dead, 1.0, processes.mean))
     loss.backward()
     weights = dict(crosscoder.named_parameters())
-    return float(loss), [torch.zeros_like(w) if w.grad is None else w.grad for w in weights.values()]
+    return float(loss.detach()), [torch.zeros_like(w) if w.grad is None else w.grad for w in weights.values()]
 
 
 def differentiates_as_one_does(term: str, value: float, expected: list[torch.Tensor]) -> None:
@@ -95,10 +102,9 @@ def differentiates_as_one_does(term: str, value: float, expected: list[torch.Ten
         torch.testing.assert_close(averaged, whole, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", WORLDS)
 @pytest.mark.parametrize("term", TERMS)
-def test_values_and_averaged_gradients_are_those_of_the_whole_batch(n, term):
-    together(n, differentiates_as_one_does, term, *gradients(term, part=False))
+def test_values_and_averaged_gradients_are_those_of_the_whole_batch(team, term):
+    team.run(differentiates_as_one_does, term, *gradients(term, part=False))
 
 
 # --- the latents shared out ---
@@ -122,10 +128,9 @@ def has_its_part_of_everything(expected: torch.Tensor, dead: torch.Tensor) -> No
         assert processes.total(processes.rank()) == sum(range(processes.size()))
 
 
-@pytest.mark.parametrize("n", WORLDS)
-def test_where_latents_are_shared_out_each_has_its_rows(n):
+def test_where_latents_are_shared_out_each_has_its_rows(team):
     expected = select_batch_topk(*scores(ties=False), K).mask()
-    together(n, has_its_part_of_everything, expected, torch.arange(N_LATENTS) % 5 == 0)
+    team.run(has_its_part_of_everything, expected, torch.arange(N_LATENTS) % 5 == 0)
 
 
 # --- agreeing ---
@@ -135,12 +140,12 @@ def agrees() -> None:
     assert processes.agreed({"run": processes.rank()}) == {"run": 0}
     assert processes.any_has(processes.rank() == 1, False) == [True, False]
     parts = processes.gathered(torch.arange(processes.rank() + 1))
-    assert [len(part) for part in parts] == [1, 2]
+    assert [len(part) for part in parts] == list(range(1, processes.size() + 1))
     assert float(processes.smallest(torch.tensor(float(processes.rank())))) == 0
 
 
-def test_processes_agree():
-    together(2, agrees)
+def test_processes_agree(team):
+    team.run(agrees)
 
 
 def test_alone_there_is_nothing_to_wait_for():

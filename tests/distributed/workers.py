@@ -1,28 +1,58 @@
-"""Runs a function in several processes at once, joined by gloo, as torchrun would start them."""
+"""Processes that stay, joined by gloo, and all run what they are given: starting them takes longer than what is tried."""
 
 import os
 import socket
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.connection import Connection
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def together(n: int, work: Callable[..., None], *args: object) -> None:
-    """`work(*args)` in each of `n` processes; what one raises is raised here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(_run, (n, port, work, args), nprocs=n, start_method="spawn")
+class Team:
+    """`n` processes, as torchrun would start them."""
+
+    def __init__(self, n: int) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = mp.get_context("spawn")
+        pipes = [context.Pipe() for _ in range(n)]
+        self.ends = [here for here, _ in pipes]
+        self.members = [
+            context.Process(target=_member, args=(rank, n, port, there), daemon=True)
+            for rank, (_, there) in enumerate(pipes)
+        ]
+        for member in self.members:
+            member.start()
+
+    def run(self, work: Callable[..., None], *args: object) -> None:
+        """`work(*args)` in each; what one raises is raised here."""
+        for end in self.ends:
+            end.send((work, args))
+        failures = [failure for end in self.ends if (failure := end.recv())]
+        assert not failures, "\n\n".join(failures)
+
+    def close(self) -> None:
+        """Let them go home."""
+        for end in self.ends:
+            end.send(None)
+        for member in self.members:
+            member.join(20)
 
 
-def _run(rank: int, n: int, port: int, work: Callable[..., None], args: tuple) -> None:
+def _member(rank: int, n: int, port: int, orders: Connection) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=n, timeout=timedelta(seconds=60))
-    try:
-        work(*args)
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("gloo", rank=rank, world_size=n, timeout=timedelta(seconds=120))
+    while (order := orders.recv()) is not None:
+        work, args = order
+        try:
+            work(*args)
+            orders.send("")
+        except BaseException:
+            orders.send(f"process {rank} of {n}\n{traceback.format_exc()}")
+    dist.destroy_process_group()
