@@ -18,6 +18,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from crosscoder import processes
 from crosscoder.data.harvest import checked
 from crosscoder.data.mixing import excluded
 from crosscoder.data.text import Corpus
@@ -42,6 +43,12 @@ def schedule(n_slots: int, batch_size: int, generator: torch.Generator) -> Itera
         taken, remaining = order.split([n_batches * batch_size, n_slots - n_batches * batch_size])
         yield free, taken.view(n_batches, batch_size)
         free, kept = taken, remaining
+
+
+def beside_training(device: torch.device) -> torch.device:
+    """Where the models go: of several GPUs the last, if one process trains on the first and nobody asked for another."""
+    several = torch.cuda.device_count() > 1 and processes.size() == 1
+    return torch.device("cuda", torch.cuda.device_count() - 1) if several and device == torch.device("cuda") else device
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Stream:
         held[gone] = n_filled  # those tokens have been trained on
         fill = held.argsort()[: n_slots - len(gone)]
         rows = torch.empty(n_slots, self.sources.d_total, dtype=self.pair.dtype)
+        self.pair.device = beside_training(self.pair.device)
         with self.pair.together():
             ahead = Ahead(self._acts(part, held[fill], n_filled), half)
             try:

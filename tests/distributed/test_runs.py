@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests.e2e.commands import ROOT, Outcome, ended, start
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.long]
 
 # a last bit that differs can let another latent be selected, and that grows: in fp32, at a small rate, it does not happen here
 TIGHT = {"CROSSCODER_KERNELS": "reference", "OMP_NUM_THREADS": "1"}

@@ -47,6 +47,44 @@ def run(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+TINY = [
+    "models=tiny",
+    "n_tokens=4000",
+    "n_validation=1000",
+    "n_heldout=1000",
+    "train_tokens=8000",
+    "batch_size=256",
+    "n_latents=32",
+    "k=3",
+]
+PLANTED = ["data.width=16", "n_latents=32", "k=3", "batch_size=128"]
+OF_SEVERAL_ROWS = {
+    "compact": (
+        ["--settings", *TINY, "--seeds", "0"],
+        {"storage", "mb", "lost/base", "lost/difference", "fve/chat"},
+        2,
+    ),
+    "soak": (["--minutes", "0.05", "--every", "0.5"], {"what", "first", "last", "grown_by", "at_most"}, 4),
+    "plan": ([], {"what", "figure", "unit", "from"}, 18),
+    "processes": (
+        ["--processes", "2", "--train-tokens", "6000", "--settings", *PLANTED],
+        {"processes", "tokens_per_second", "over_one", "one_process", "loss_apart_at_most"},
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "processes" else ()) for name in OF_SEVERAL_ROWS]
+)
+def test_a_benchmark_of_several_rows_writes_them(name, tmp_path):
+    arguments, keys, n = OF_SEVERAL_ROWS[name]
+    run(f"benchmarks.{name}", *arguments, "--json", str(tmp_path / f"{name}.json"))
+    rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+    assert len(rows) == n
+    assert all(keys == row.keys() & keys for row in rows)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_benchmark_writes_its_rows(name, tmp_path):
     arguments, keys = CASES[name]

@@ -169,6 +169,15 @@ def test_no_thread_stays_behind(stream):
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize(
+    ("asked", "gpus", "given"),
+    [("cuda", 4, "cuda:3"), ("cuda", 1, "cuda"), ("cuda:0", 4, "cuda:0"), ("cpu", 4, "cpu"), ("cpu", 0, "cpu")],
+)
+def test_of_several_gpus_the_models_take_the_last(monkeypatch, asked, gpus, given):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert stream_module.beside_training(torch.device(asked)) == torch.device(given)
+
+
 def test_a_sample_of_it_is_kept_for_the_scale(splits):
     assert len(splits.train) == 320
     assert splits.provenance()["train"] is None
