@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from crosscoder import activations, kernels, processes
 from crosscoder.activations import Activation
 from crosscoder.card import model_card
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, first_line, writing
 from crosscoder.hub import snapshot
 from crosscoder.init import TransposedDecoder
 from crosscoder.lm import Reading
@@ -287,7 +287,7 @@ class Crosscoder(nn.Module):
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         crosscoder = self.fold()
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        with writing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in crosscoder.state_dict().items()},
                 Path(scratch) / "model.safetensors",
@@ -330,7 +330,10 @@ class Crosscoder(nn.Module):
         if bad := [name for name, tensor in crosscoder.state_dict().items() if tensor.isnan().any()]:
             raise UserError(f"{folder} is not a saved crosscoder of use: {', '.join(bad)} holds NaN")
         if (metrics := folder.parent / "metrics.json").exists():
-            crosscoder.metrics = json.loads(metrics.read_text(encoding="utf-8"))
+            try:
+                crosscoder.metrics = json.loads(metrics.read_text(encoding="utf-8"))
+            except (ValueError, OSError, RecursionError) as error:
+                raise UserError(f"{metrics} cannot be read: {first_line(error)}") from error
         return crosscoder.eval()
 
     def push_to_hub(self, repo: str, private: bool = True, metrics: Mapping[str, Any] | None = None) -> str:

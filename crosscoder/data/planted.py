@@ -38,7 +38,7 @@ from crosscoder.data.harvest import Harvest
 from crosscoder.data.splits import Splits
 from crosscoder.data.store import Store
 from crosscoder.data.text import Part
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, writing
 from crosscoder.lm import Pair
 from crosscoder.types import Kind, Tokens
 
@@ -197,7 +197,8 @@ class Planted:
         streams, zeros = self.sample(n, part), torch.zeros(n, dtype=torch.int64)
         tokens = Tokens(zeros, zeros.clone(), torch.arange(n), torch.full((n,), Kind.PLAIN))
         store.write(0, "tokens", tokens.tensors())
-        save_file(self.truth(), store.folder / "truth.safetensors")
+        with writing(store.folder):
+            save_file(self.truth(), store.folder / "truth.safetensors")
         for name in self.names:  # chat is the last: with it the store is complete
             store.write(0, name, {"acts": streams[name]})
 

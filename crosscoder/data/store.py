@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crosscoder.data.compact import restored
-from crosscoder.errors import UserError
+from crosscoder.errors import UserError, first_line, writing
 from crosscoder.lm.pinned import sha256
 from crosscoder.runs import write_json
 from crosscoder.sources import Source, Sources
@@ -50,8 +50,21 @@ class Store:
             self.meta = json.loads((self.folder / "meta.json").read_text())
             if self.meta["format"] != FORMAT:
                 raise UserError(f"store {self.folder} has format {self.meta['format']!r}; this version reads {FORMAT}")
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"no activation store at {self.folder}: {error}") from error
+            self._require_sense()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"no activation store at {self.folder}: {first_line(error)}") from error
+
+    def _require_sense(self) -> None:
+        """Refuse a meta.json that is none; it may come from anywhere."""
+        counts, columns = self.meta["counts"], [*self.meta["sources"], "tokens"]
+        if not counts or any(not isinstance(n, int) or n < 1 for n in (*counts, self.meta["seq_len"])):
+            raise ValueError("counts and seq_len are whole numbers from 1")
+        if any(not isinstance(s.width, int) or s.width < 1 for s in self.sources):
+            raise ValueError("widths are whole numbers from 1")
+        if not isinstance(getattr(torch, self.meta["dtype"]), torch.dtype):
+            raise ValueError(f"there is no dtype {self.meta['dtype']!r}")
+        if any(len(self._checksums(column)) != len(counts) for column in columns):
+            raise ValueError("there are not as many checksums as shards")
 
     # --- reading ---
 
@@ -178,10 +191,12 @@ class Store:
         path = self.folder / shard_name(shard, column)
         aside = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp")
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
+            with writing(path):
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
             self._enter(shard, column, aside)
         finally:
-            aside.unlink(missing_ok=True)
+            for rest in (aside, *self.folder.glob(f"{shard:05d}.{column}.*.tmp")):  # also of a process that was killed
+                rest.unlink(missing_ok=True)
 
     def adopt(self, column: str, other: "Store", name: str) -> None:
         """Take over a source that another store already holds: hard links where possible, copies otherwise."""

@@ -90,7 +90,11 @@ class CrosscoderModule(L.LightningModule):
             self.pressure.update(given.mean(output.code.l0()))
         loss, parts = total(self.losses, given)
         if not loss.isfinite():
-            what = "activations" if not acts.isfinite().all() else "loss"
+            what = "loss"
+            if not acts.isfinite().all():
+                what = "activations"
+            elif not all(bool(weight.isfinite().all()) for weight in crosscoder.parameters()):
+                what = "gradients of the step before, and so in the weights,"
             raise UserError(f"NaN or infinity in the {what} at step {self.global_step}; last.ckpt is from before")
         if self._logs_now():
             self._log(loss, parts, given)

@@ -1,5 +1,7 @@
 """Twenty steps of the real training against a dense BatchTopK crosscoder written out here in plain PyTorch."""
 
+from itertools import islice
+
 import lightning as L
 import pytest
 import torch
@@ -12,7 +14,6 @@ from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
 from crosscoder.model import Crosscoder
 from crosscoder.training import ActsModule, CrosscoderModule, fit
-from crosscoder.training.datamodule import Epochs
 from crosscoder.training.schedules import WarmupDecay
 
 WIDTH, N_LATENTS, K, BATCH, STEPS, LR = 16, 192, 1, 256, 20, 5e-3
@@ -99,8 +100,7 @@ def test_training_is_the_plain_dense_training(planted_splits: Splits, tmp_path):
     mean = raw.mean(0)
     rms = [(raw - mean)[:, part].square().mean().sqrt() for part in (slice(0, WIDTH), slice(WIDTH, None))]
     factor = torch.stack(rms).repeat_interleave(WIDTH)
-    epochs = Epochs(mixing, BATCH, seed=5)
-    batches = [*epochs, *epochs][:STEPS]
+    batches = list(islice(mixing.batches(BATCH, seed=5), STEPS))
 
     reference = dense_training(weights, [((batch - mean) / factor).float() for batch in batches])
     recorder = real_training(crosscoder, mixing, tmp_path)

@@ -235,7 +235,6 @@ META = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="what meta.json holds is not checked yet")
 @pytest.mark.parametrize("meta", META, ids=lambda meta: str(meta)[:20])
 def test_a_store_of_nonsense_is_refused_in_one_line(meta, tmp_path):
     store = store_of(tmp_path, {"base": random_acts(6, 4)}, [6])
@@ -243,7 +242,6 @@ def test_a_store_of_nonsense_is_refused_in_one_line(meta, tmp_path):
     assert refused(lambda: Store(tmp_path))
 
 
-@pytest.mark.xfail(strict=True, reason="what is beside a crosscoder is not checked yet")
 def test_figures_of_nonsense_beside_a_crosscoder_are_refused_in_one_line(tmp_path):
     crosscoder_of(ReLU()).save_pretrained(tmp_path / "crosscoder")
     (tmp_path / "metrics.json").write_text("{")

@@ -51,7 +51,7 @@ def poison_weights(module) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("what", ["loss", "activations"])
+@pytest.mark.parametrize("what", ["gradients of the step before, and so in the weights,", "activations"])
 def test_nan_stops_the_run_says_where_and_keeps_the_good_checkpoint(
     module_of, trained, tmp_path, monkeypatch, what, planted_splits
 ):
