@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -70,7 +71,9 @@ def main(cfg: DictConfig) -> None:
         folder = processes.agreed(cfg.run)
         if folder != cfg.run:
             Path(cfg.run).rmdir()  # Hydra's, of another second
-        train(cfg, Run(folder), resume)
+        run = Run(folder)
+        with run.claimed() if processes.rank() == 0 else nullcontext():
+            train(cfg, run, resume)
 
 
 def train(cfg: DictConfig, run: Run, resume: bool) -> None:

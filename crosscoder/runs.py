@@ -3,10 +3,14 @@
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crosscoder.errors import writing
+from filelock import FileLock, Timeout
+
+from crosscoder.errors import UserError, writing
 
 
 class Run:
@@ -19,6 +23,20 @@ class Run:
         """Make the folder and keep the run's configuration in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.config, config)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """While open, no other process works on this run; what a killed one started may live on elsewhere."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0, is_singleton=True)  # a sweep, too, claims its runs
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"another process is at work on {self.folder}") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def config(self) -> Path:

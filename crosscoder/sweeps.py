@@ -6,12 +6,10 @@ import json
 import math
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -49,7 +47,7 @@ def trial(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], Any]:
         if processes.started()[0] > 1:
             raise UserError("a run of a sweep is one process; several share a run that is started without -m")
         run = Run(cfg.run)
-        with _claimed(run):
+        with run.claimed():
             if run.config.exists():
                 _check_same(run, cfg)
                 cfg.resume = cfg.run
@@ -140,16 +138,6 @@ def mark(rows: Sequence[dict[str, Any]]) -> str:
     for row, is_on in zip(drawn, front([(row[fve], row["l0"]) for row in drawn]), strict=True):
         row["pareto"] = "front" if is_on else ""
     return fve
-
-
-@contextmanager
-def _claimed(run: Run) -> Iterator[None]:
-    """While open, no other process works on this run: what a killed sweep started may live on elsewhere."""
-    try:
-        with FileLock(run.folder.with_name(f".{run.folder.name}.lock"), timeout=0):
-            yield
-    except Timeout:
-        raise UserError(f"another process is at work on {run.folder}") from None
 
 
 def _check_same(run: Run, cfg: DictConfig) -> None:

@@ -126,6 +126,20 @@ def test_a_run_that_is_told_to_end_goes_on_later(whole, tmp_path):
     assert same_crosscoder(tmp_path, whole[0])
 
 
+def test_a_run_that_is_still_running_is_not_resumed(tmp_path):
+    environment = {"CROSSCODER_CACHE": str(tmp_path / "cache")}
+    process = start("train.py", *SETTINGS, "train_tokens=10_000_000", folder=tmp_path, **environment)
+    began = time.monotonic()
+    while not (tmp_path / "run" / "checkpoints").exists() and time.monotonic() - began < 120:
+        time.sleep(0.02)
+    other = ended(start("train.py", "resume=run", folder=tmp_path, **environment))
+    assert other.code != 0
+    assert "another process is at work on run" in other.err
+    assert process.poll() is None  # and that one is not disturbed
+    process.kill()
+    process.communicate()
+
+
 def test_a_finished_run_says_so_and_another_run_is_refused(whole):
     folder, _ = whole
     outcome = ended(start("train.py", "resume=run", folder=folder))

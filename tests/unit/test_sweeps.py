@@ -164,7 +164,8 @@ class TestTrial:
         assert stopped.value.code == 130
 
     def test_a_run_is_worked_on_by_one_process(self, tmp_path, capsys):
-        with FileLock(tmp_path / ".0.lock"), pytest.raises(SystemExit):
+        (tmp_path / "0").mkdir()
+        with FileLock(tmp_path / "0" / ".lock"), pytest.raises(SystemExit):
             job(tmp_path / "0")
         assert "another process is at work on" in capsys.readouterr().err
 
