@@ -12,9 +12,10 @@ from statistics import median
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from benchmarks.measure import arguments, report
+from benchmarks.measure import arguments, write
 from benchmarks.memory import resident
 from crosscoder.lm import Pair
+from crosscoder.report.tables import show
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -82,7 +83,9 @@ def main() -> None:
     rows = [row(what) for what in most if what != "minutes"]
     minutes, tokens = figures["train_seconds"] / 60, figures["train_tokens"]
     title = f"{minutes:.0f} minutes of training on a stream, {tokens / 1e6:.1f} million tokens"
-    report(title, rows, given.json, given.device)
+    show(title, rows)
+    if given.json:
+        write(given.json, title, rows, given.device, tables={title: rows})
 
 
 if __name__ == "__main__":
