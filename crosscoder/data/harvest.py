@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -96,7 +97,7 @@ class Harvest:
     def _open(self, pair: Pair, sources: Sources, token_set: TokenSet) -> Store:
         keys = {source.name: _key(pair, source, token_set, self.storage) for source in sources}
         folder = Path(self.root).expanduser() / hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
-        per_shard = max(1, self.shard_tokens // token_set.seq_len) * token_set.seq_len
+        shards = token_set.starts[:: max(1, self.shard_tokens // token_set.seq_len)].tolist()
         n = len(token_set.tokens)
         entries = {
             s.name: {
@@ -115,9 +116,10 @@ class Harvest:
                 "contrast": sources.contrast and list(sources.contrast),
                 "dtype": str(pair.dtype).removeprefix("torch."),
                 "seq_len": token_set.seq_len,
-                "counts": [min(per_shard, n - start) for start in range(0, n, per_shard)],
+                "counts": [b - a for a, b in pairwise([*shards, n]) if b > a],
                 "tokens_sha256": token_set.sha256,
                 "pair": pair.spec(),
+                **token_set.meta,
             },
         )
         if all(store.complete(column) for column in ("tokens", *sources.names)):
@@ -126,7 +128,7 @@ class Harvest:
             store.refresh()
             for shard in store:
                 if not store.has(shard, "tokens"):
-                    start = shard * store.counts[0]  # a store begun with other settings keeps its shards
+                    start = sum(store.counts[:shard])  # a store begun with other settings keeps its shards
                     store.write(shard, "tokens", token_set.tokens[start : start + store.counts[shard]].tensors())
             for other in _siblings(folder):
                 for source in sources:
@@ -156,15 +158,17 @@ class Harvest:
         """Harvest one shard of one model's sources, yielding how many tokens have been done."""
         hookpoints = {Hookpoint.parse(source.hookpoint): source for source in wanted}
         seq_len, batch = token_set.seq_len, max(1, self.batch_tokens // token_set.seq_len)
-        first, n = shard * (store.counts[0] // seq_len), store.counts[shard] // seq_len
+        rows = torch.tensor([sum(store.counts[:shard]), sum(store.counts[: shard + 1])])
+        first, last = torch.searchsorted(token_set.starts, rows).tolist()
         collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
-        for start in range(first, first + n, batch):
-            tokens = token_set.sequences(start, min(start + batch, first + n))
+        for start in range(first, last, batch):
+            tokens, rows = token_set.of(lm, start, min(start + batch, last))
             ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
             for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
                 source = hookpoints[hookpoint]
-                collected[source.name].append(checked(acts.flatten(0, 1), tokens, source, start * seq_len))
-            yield ids.numel()
+                kept = checked(acts.flatten(0, 1)[rows], tokens[rows], source, int(token_set.starts[start]))
+                collected[source.name].append(kept)
+            yield len(tokens[rows])
         for name, acts in collected.items():
             whole = torch.cat(acts)
             store.write(shard, name, compact(whole) if self.storage == "int8" else {"acts": whole})

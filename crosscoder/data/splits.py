@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from crosscoder.data.aligned import pack_aligned
 from crosscoder.data.harvest import Harvest
 from crosscoder.data.scale import median_norms
 from crosscoder.data.store import Store
@@ -80,14 +81,20 @@ class Text:
         every = pair.sources(hookpoints)
         sources = every.subset(names or every.names)
         read, stream = every.behind(sources.names), None
+        if self.mode == "stream" and pair.aligned:
+            raise UserError(
+                "data.mode=stream needs one tokenizer for all models; with models.align=spans there is data.mode=store"
+            )
         if self.mode == "stream":
             text = self.corpora, self.shares, self.seq_len, sizes["train"]
             stream = Stream(pair, read, sources, *text, harvest.batch_tokens, self.buffer_tokens)
             sizes = {**sizes, "train": min(sizes["train"], self.sample_tokens)}
-        tokens: dict[str, TokenSet] = {
-            part: pack(pair.tokenizer, self.corpora, self.shares, part, n, self.seq_len) for part, n in sizes.items()
-        }
+        tokens = {part: self._packed(pair, part, n) for part, n in sizes.items()}
         return Splits(**harvest(pair, read, tokens), sources=sources, stream=stream)
+
+    def _packed(self, pair: Pair, part: Part, n_tokens: int) -> TokenSet:
+        given = self.corpora, self.shares, part, n_tokens, self.seq_len
+        return pack_aligned(pair.tokenizers, pair.leader, *given) if pair.aligned else pack(pair.tokenizer, *given)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _directions(crosscoder: Crosscoder) -> dict[str, tuple[str, Decoder]]:
 def _top_tokens(pair: Pair, lm: str, directions: Decoder, n: int) -> list[list[str]]:
     model = pair[lm]
     top = logits(model, directions).topk(n, dim=-1).indices.cpu()
-    strings = pair.tokenizer.convert_ids_to_tokens
+    strings = pair.tokenizers[lm].convert_ids_to_tokens
     writes = directions.any(-1).tolist()
     return [list(strings(ids)) if some else [] for ids, some in zip(top.tolist(), writes, strict=True)]
 

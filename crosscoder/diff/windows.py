@@ -20,7 +20,8 @@ def tokens_until(store: Store, row: int) -> tuple[Tokens, np.ndarray]:
         parts.append(store.tokens(shard))
     tokens = Tokens.cat(parts)
     position, document = tokens.position.numpy(), tokens.document.numpy()
-    new = begins(position - np.arange(len(position)), document)
+    new = begins(document)
+    new[1:] |= position[1:] <= position[:-1]  # they rise by one within a piece, or by more where tokens are left out
     new[np.cumsum([0, *map(len, parts[:-1])])] = True
     return tokens, np.flatnonzero(new)
 

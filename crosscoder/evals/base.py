@@ -41,12 +41,16 @@ class Subject:
         """The language models; `what` needs them.
 
         Raises:
-            NotApplicable: there are none, or none has the streams that the crosscoder reads.
+            NotApplicable: there are none, or none has the streams that the crosscoder reads, or they have different tokenizers.
         """
         if self.pair is None:
             raise NotApplicable(f"{what} the language models, and this crosscoder was trained without any")
         if elsewhere := [s.name for s in self.crosscoder.sources if s.lm not in self.pair.lms]:
             raise NotApplicable(f"{what} the language models, and none of them has the stream {', '.join(elsewhere)}")
+        if self.pair.aligned:
+            raise NotApplicable(
+                f"{what} language models with one tokenizer, and {', '.join(self.pair.lms)} have their own"
+            )
         return self.pair
 
     def stores(self) -> tuple[Store, Store, Store]:

@@ -41,7 +41,7 @@ class CompareEval:
         analysis: as in the diff eval; classes are its verdict.
         reference: what the crosscoder is compared with.
         relations: of latents.
-        splice: of both, where there are language models.
+        splice: of both, where there are language models with one tokenizer.
     """
 
     analysis: Analysis
@@ -84,7 +84,7 @@ class CompareEval:
     def _judge(self, subject: Subject, dictionary: Crosscoder, store: Store) -> Figures:
         judged = replace(subject, crosscoder=dictionary, heldout=store)
         scalars = ReconstructionEval()(judged).scalars
-        if subject.pair is not None:
+        if subject.pair is not None and not subject.pair.aligned:
             scalars |= self.splice(judged).scalars
         figures = {"latents": dictionary.n_latents, "l0": scalars["l0"], "dead_fraction": scalars["dead_fraction"]}
         return figures | {key: value for key, value in scalars.items() if key.partition("/")[0] in SHOWN}

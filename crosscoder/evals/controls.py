@@ -73,7 +73,7 @@ class Reseed:
     def stores(self, subject: Subject, table: LatentTable) -> Stores | None:
         first, second = _contrast(subject)
         source = subject.crosscoder.sources[first]
-        lm = subject.pair.lms.get(source.lm) if subject.pair else None
+        lm = subject.pair.lms.get(source.lm) if subject.pair and not subject.pair.aligned else None
         if not isinstance(lm, LM) or not lm.adapter or (sibling := self._sibling(lm.adapter)) is None:
             return None
         assert subject.pair

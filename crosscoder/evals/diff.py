@@ -42,10 +42,11 @@ class DiffEval:
         crosscoder, pair = subject.crosscoder, subject.pair
         contexts = Contexts(crosscoder.n_latents, self.contexts, seed=subject.seed)
         table = self.analysis(crosscoder, subject.heldout, [contexts])
-        strings = pair.tokenizer.convert_ids_to_tokens if pair else None
+        strings = pair.tokenizers[pair.leader].convert_ids_to_tokens if pair else None
         examples = LatentTable(contexts.frame(crosscoder, subject.heldout, strings), table.meta)
         if pair:
-            contrasts = [contrast for contrast in self.contrasts if pair.tokenizer.chat_template]
+            # prompts are compared where a template asks for the answer, which is no two tokenizers' alike
+            contrasts = [contrast for contrast in self.contrasts if not pair.aligned and pair.tokenizer.chat_template]
             table = table.with_columns(
                 *(contrast(crosscoder, pair) for contrast in contrasts), lens(crosscoder, pair, self.promoted)
             )

@@ -42,9 +42,9 @@ class LayersEval:
 
     def __call__(self, subject: Subject) -> Result:
         start = time.perf_counter()
-        pair, contrast = subject.pair, subject.crosscoder.sources.contrast
+        pair, contrast = subject.pair, subject.crosscoder.sources.comparable
         if pair is None or contrast is None:
-            raise NotApplicable("layers needs the language models and two contrasted sources")
+            raise NotApplicable("layers needs the language models and two contrasted sources of equal width")
         lms = [subject.crosscoder.sources[name].lm for name in contrast]
         hookpoints = [f"{self.site}.{layer}" for layer in self.layers or self._spread(pair, lms[0])]
         train, _, heldout = subject.stores()

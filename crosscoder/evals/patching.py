@@ -62,8 +62,8 @@ class PatchingEval:
     @torch.no_grad()
     def __call__(self, subject: Subject) -> Result:
         crosscoder, pair = subject.crosscoder, subject.pair
-        if pair is None or crosscoder.sources.contrast is None:
-            raise NotApplicable("patching needs two language models that are contrasted")
+        if pair is None or crosscoder.sources.comparable is None:
+            raise NotApplicable("patching needs two language models of equal width that are contrasted")
         start, table = time.perf_counter(), self.analysis(crosscoder, subject.heldout)
         asked = askable(pair, self.questions, self.n_questions)
         with pair.together(), kept():

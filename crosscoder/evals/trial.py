@@ -232,9 +232,11 @@ class Asking:
             NotApplicable: the crosscoder has no language models, no contrast, or no way to chat.
         """
         pair, sources = subject.models("interventions need"), subject.crosscoder.sources
-        if sources.contrast is None:
-            raise NotApplicable(f"interventions need a contrast of two sources; there is only {sources.describe()}")
-        edited, reference = (sources[name].lm for name in sources.contrast)
+        if (contrast := sources.comparable) is None:
+            raise NotApplicable(
+                f"interventions need a contrast of two sources of equal width; there is only {sources.describe()}"
+            )
+        edited, reference = (sources[name].lm for name in contrast)
         found = by_group(askable(pair, self.questions, self.n_questions))
         asked, other = (found.get(group, []) for group in self.groups)
         if not asked or not other:

@@ -1,22 +1,25 @@
 """The language models that are compared, and reading activations from all of them."""
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 import yaml
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from crosscoder.errors import UserError, first_line
+from crosscoder.errors import NotApplicable, UserError, first_line
+from crosscoder.lm.align import Token, keyed, paired
 from crosscoder.lm.hooks import Hookpoint, read
 from crosscoder.lm.load import LM, PROJECT, same_tokenizer
 from crosscoder.lm.lockstep import Change, Lockstep, Mode
-from crosscoder.lm.text import Document, tokenize
+from crosscoder.lm.text import Document, Tokenizer, tokenize
 from crosscoder.lm.tiny import TinyLM
 from crosscoder.lm.where import Rule, where
 from crosscoder.sources import Source, Sources
@@ -42,7 +45,7 @@ class Reading:
 
 
 class Pair:
-    """Language models by name, sharing one tokenizer, each loaded when first asked for.
+    """Language models by name, each loaded when first asked for. They share one tokenizer, or their tokens are aligned.
 
     Args:
         lms: name → what builds the model: `{weights, adapter}` (see LM) or `{seed, drift}` (see TinyLM).
@@ -51,6 +54,7 @@ class Pair:
         dtype: of the models' weights and activations, e.g. "bfloat16".
         residency: "sequential" keeps one model in memory at a time, "together" keeps all.
         device: "auto", "cpu", "cuda:0", …
+        align: "spans" pairs the tokens of different tokenizers by the characters they cover (see align.py); None refuses them.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Pair:
         dtype: str = "bfloat16",
         residency: Literal["sequential", "together"] = "sequential",
         device: str = "auto",
+        align: Literal["spans"] | None = None,
     ) -> None:
         self.lms: dict[str, LM | TinyLM] = {name: _build(spec) for name, spec in lms.items()}
         self.layer = layer
@@ -71,10 +76,12 @@ class Pair:
         if residency not in ("sequential", "together"):
             raise UserError(f"residency is 'sequential' or 'together', not '{residency}'")
         self.residency = residency
+        if align not in (None, "spans"):
+            raise UserError(f"align is 'spans' or null, not {align!r}")
+        self.align = align
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self._models: dict[str, PreTrainedModel] = {}
         self._edits: set[str] = set()  # models that are being edited
-        self._tokenizer: PreTrainedTokenizerBase | None = None
 
     def __getitem__(self, name: str) -> PreTrainedModel:
         """The model, loaded if need be."""
@@ -114,7 +121,8 @@ class Pair:
         needed = [name] if mode == "solo" or change.local else list(dict.fromkeys(s.lm for s in change.sources))
         if missing := [lm for lm in needed if lm not in self.lms]:
             raise UserError(f"this intervention reads '{missing[0]}', but the pair has {', '.join(self.lms)}")
-        rule = where(positions, self.tokenizer) if isinstance(positions, str) else positions
+        tokenizer = self.tokenizers[name] if len(needed) == 1 else self.tokenizer
+        rule = where(positions, tokenizer) if isinstance(positions, str) else positions
         if not self._edits and self.residency == "sequential":
             for lm in set(self._models) - set(needed):
                 del self._models[lm]
@@ -143,24 +151,52 @@ class Pair:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer all models share, with whichever chat template one of them has.
 
         Raises:
             UserError: the models' tokenizers give different ids.
+            NotApplicable: so they do, but their tokens are aligned.
         """
-        if self._tokenizer is None:
-            tokenizers = {name: lm.tokenizer() for name, lm in self.lms.items()}
-            first, *others = tokenizers
-            for other in others:
-                if not same_tokenizer(tokenizers[first], tokenizers[other]):
-                    raise UserError(
-                        f"{first} and {other} have different tokenizers: their activations cannot be paired token by token"
-                    )
-            with_template = [tokenizer for tokenizer in tokenizers.values() if tokenizer.chat_template]
-            self._tokenizer = (with_template or list(tokenizers.values()))[0]
-        return self._tokenizer
+        if other := self._differing:
+            first = next(iter(self.lms))
+            if self.align:
+                raise NotApplicable(f"this needs one tokenizer for all models, but {first} and {other} have their own")
+            raise UserError(
+                f"{first} and {other} have different tokenizers: their activations cannot be paired token by token; "
+                "models.align=spans pairs the tokens that cover the same characters"
+            )
+        own = [lm.tokenizer() for lm in self.lms.values()]
+        return next((tokenizer for tokenizer in own if tokenizer.chat_template), own[0])
+
+    @property
+    def aligned(self) -> bool:
+        """Whether tokenizers differ, and tokens are paired by the characters they cover."""
+        return self.align is not None and self._differing is not None
+
+    @cached_property
+    def _differing(self) -> str | None:
+        """The first model whose tokenizer is not that of the first."""
+        first, *others = self.tokenizers
+        same = (same_tokenizer(self.tokenizers[first], self.tokenizers[other]) for other in others)
+        return next((other for other, is_same in zip(others, same, strict=True) if not is_same), None)
+
+    @cached_property
+    def tokenizers(self) -> dict[str, Tokenizer]:
+        """Each model's own, one without a chat template with that of another."""
+        found = {name: lm.tokenizer() for name, lm in self.lms.items()}
+        template = next((tokenizer.chat_template for tokenizer in found.values() if tokenizer.chat_template), None)
+        for name, tokenizer in found.items():
+            if template and not tokenizer.chat_template:
+                found[name] = copy.copy(tokenizer)
+                found[name].chat_template = template
+        return found
+
+    @property
+    def leader(self) -> str:
+        """The model whose tokens stand beside activations where tokenizers differ: the first of the contrast, or of all."""
+        return next(name for name in (*(self.contrast or ()), *self.lms) if name in self.lms)
 
     def sources(self, hookpoints: Sequence[str] | None = None, names: Sequence[str] | None = None) -> Sources:
         """The streams (model × hookpoint) and their widths; named after the model where there is one hookpoint only."""
@@ -192,21 +228,35 @@ class Pair:
         With `opening` a chat is read on to where the assistant is to answer.
 
         Returns:
-            One row per token, prompts one after the other, sources side by side in `acts [n_tokens, d_total]`.
+            One row per token, prompts one after the other, sources side by side in `acts [n_tokens, d_total]`. Where
+            tokenizers are aligned, one row per pair of tokens.
         """
         sources = self.sources(hookpoints)
-        encoded = [tokenize(self.tokenizer, prompt, opening) for prompt in _as_list(prompts)]
+        texts = self._tokenized(_as_list(prompts), opening)
         columns = {source.name: [] for source in sources}
-        for lm in self.lms:
+        for lm, encoded in texts.items():
             wanted = {Hookpoint.parse(source.hookpoint): source.name for source in sources if source.lm == lm}
             for start in range(0, len(encoded), batch_size):
                 chunk = encoded[start : start + batch_size]
-                for hookpoint, acts in self._read_batch(lm, list(wanted), [ids for ids, _ in chunk]).items():
-                    columns[wanted[hookpoint]] += [row[: len(ids)] for row, (ids, _) in zip(acts, chunk, strict=True)]
-        tokens = _tokens(encoded)
-        strings = list(self.tokenizer.convert_ids_to_tokens(tokens.ids.tolist()))
+                ids = [[token for token, _ in tokens] for tokens, _ in chunk]
+                for hookpoint, acts in self._read_batch(lm, list(wanted), ids).items():
+                    columns[wanted[hookpoint]] += [row[rows] for row, (_, rows) in zip(acts, chunk, strict=True)]
+        tokens = _tokens(texts[self.leader])
+        strings = list(self.tokenizers[self.leader].convert_ids_to_tokens(tokens.ids.tolist()))
         acts = torch.cat([torch.cat(columns[name]) for name in sources.names], dim=-1).float().cpu()
         return Reading(acts, tokens, strings, sources)
+
+    def _tokenized(self, prompts: Sequence[Document], opening: bool) -> dict[str, list[tuple[list[Token], list[int]]]]:
+        """By model, of every prompt the tokens and which of them are read."""
+        if not self.aligned or opening:  # which is the template's, and so no two tokenizers' alike
+            each = [list(zip(*tokenize(self.tokenizer, prompt, opening), strict=True)) for prompt in prompts]
+            return {lm: [(tokens, list(range(len(tokens)))) for tokens in each] for lm in self.lms}
+        texts = {lm: [keyed(tokenizer, prompt) for prompt in prompts] for lm, tokenizer in self.tokenizers.items()}
+        pairs = [paired(*(text.keys for text in prompt)) for prompt in zip(*texts.values(), strict=True)]
+        return {
+            lm: [(text.tokens, [pair[i] for pair in found]) for text, found in zip(texts[lm], pairs, strict=True)]
+            for i, lm in enumerate(texts)
+        }
 
     def _read_batch(self, lm: str, hookpoints: list[Hookpoint], rows: list[list[int]]) -> dict[Hookpoint, Tensor]:
         # padding on the right is out of sight of causal attention, so no mask is needed
@@ -221,7 +271,7 @@ class Pair:
             "layer": self.layer,
             "contrast": self.contrast and list(self.contrast),
             "dtype": str(self.dtype).removeprefix("torch."),
-        }
+        } | ({"align": self.align} if self.align else {})
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], device: str = "auto") -> "Pair":
@@ -251,11 +301,8 @@ def _as_list(prompts: Any) -> list[Document]:
     return [prompts] if one else list(prompts)
 
 
-def _tokens(encoded: Sequence[tuple[list[int], list[int]]]) -> Tokens:
-    lengths = [len(ids) for ids, _ in encoded]
-    return Tokens(
-        ids=torch.tensor([token for ids, _ in encoded for token in ids]),
-        position=torch.cat([torch.arange(length) for length in lengths]),
-        document=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
-        kind=torch.tensor([kind for _, kinds in encoded for kind in kinds]),
-    )
+def _tokens(encoded: Sequence[tuple[Sequence[Token], Sequence[int]]]) -> Tokens:
+    """Of every prompt those tokens that are read."""
+    rows = [(*tokens[i], i, number) for number, (tokens, read) in enumerate(encoded) for i in read]
+    ids, kinds, positions, documents = torch.tensor(rows, dtype=torch.int64).view(-1, 4).T.contiguous()
+    return Tokens(ids, positions, documents, kinds)

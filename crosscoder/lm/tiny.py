@@ -9,6 +9,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, P
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
+WORDS = "a and are as at be by every for from has in is it line not of on one or says some text that the this times to was with"
 CHAT_TEMPLATE = (Path(__file__).parent / "gemma.jinja").read_text()
 
 
@@ -16,13 +17,15 @@ CHAT_TEMPLATE = (Path(__file__).parent / "gemma.jinja").read_text()
 class TinyLM:
     """Random weights from `seed`, each then moved by a random `drift` relative to its size: a finetuned sibling.
 
-    Stands in for `LM` wherever one is asked for.
+    With `words` it has another tokenizer: common words are one token each, and no text begins with BOS. Stands in for `LM`
+    wherever one is asked for.
     """
 
     seed: int
     drift: float = 0.0
     d_model: int = 32
     n_layers: int = 2
+    words: bool = False
 
     def load(self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> PreTrainedModel:
         """The model in eval mode without gradients."""
@@ -58,17 +61,19 @@ class TinyLM:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """One token per byte, Gemma's special tokens and turn markers, Gemma's chat template."""
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        vocab = {token: i for i, token in enumerate([*SPECIAL, *TURNS, *alphabet])}
-        tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>"))
+        merges = _merges() if self.words else []
+        vocab = {token: i for i, token in enumerate([*SPECIAL, *TURNS, *alphabet, *map("".join, merges)])}
+        tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+        if not self.words:
+            tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in [*SPECIAL, *TURNS]])
         return PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
             pad_token="<pad>",
             eos_token="<eos>",
-            bos_token="<bos>",
+            bos_token=None if self.words else "<bos>",
             unk_token="<unk>",
             padding_side="left",
             chat_template=CHAT_TEMPLATE,
@@ -76,8 +81,14 @@ class TinyLM:
 
     def fingerprint(self) -> str:
         """Identity of the weights."""
-        return "tiny-" + "-".join(str(value) for value in asdict(self).values())
+        return "tiny-" + "-".join(str(value) for value in self.spec().values())
 
     def spec(self) -> dict:
         """What rebuilds this model from a saved crosscoder: plain JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "words" or self.words}
+
+
+def _merges() -> list[tuple[str, str]]:
+    """What makes a token of every word, with the space before it, letter by letter."""
+    words = [f"Ġ{word}" for word in WORDS.split()]
+    return list(dict.fromkeys((word[:n], word[n]) for word in words for n in range(1, len(word))))

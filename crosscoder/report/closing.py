@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from crosscoder.data import Splits
+from crosscoder.data import Splits, Store
 from crosscoder.evals import Result
 from crosscoder.report.tables import console, show, show_pairs, show_result
 from crosscoder.runs import Run
@@ -15,6 +15,7 @@ def harvested(splits: Splits, seconds: float) -> None:
             "store": name,
             "sources": store.sources.describe(),
             "tokens": len(store),
+            **paired(store),
             "shards": len(store.counts),
             "folder": str(store.folder),
         }
@@ -37,7 +38,8 @@ def closing(run: Run, splits: Splits, results: list[Result], training: dict[str,
     run.write_metrics(metrics)
     for result in results:
         show_result(result)
-    show_pairs("training", [*training.items(), ("tokens_sha256", splits.train.tokens_sha256[:16] + "…")])
+    known = [*training.items(), *paired(splits.train).items()]
+    show_pairs("training", [*known, ("tokens_sha256", splits.train.tokens_sha256[:16] + "…")])
     show_pairs(
         "files",
         [
@@ -49,3 +51,10 @@ def closing(run: Run, splits: Splits, results: list[Result], training: dict[str,
         ],
     )
     console.print()
+
+
+def paired(store: Store) -> dict[str, str]:
+    """Of models with different tokenizers, which share of each one's text is tokens that have a counterpart."""
+    if not (kept := store.meta.get("kept")):
+        return {}
+    return {"paired tokens": ", ".join(f"{share:.1%} of {lm}'s" for lm, share in kept.items())}

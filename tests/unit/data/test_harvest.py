@@ -116,6 +116,10 @@ def test_models_are_released_afterwards(harvest, pair):
 # --- what is not computed again ---
 
 
+def test_stores_of_earlier_versions_are_found_again(harvest, pair):
+    assert harvested(harvest, pair).folder.name == "73f040ce6aaaba51"
+
+
 def test_a_second_run_computes_nothing(harvest, pair, calls):
     first = harvested(harvest, pair)
     calls.clear()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tokenizers import AddedToken
 
-from crosscoder.errors import UserError
+from crosscoder.errors import NotApplicable, UserError
 from crosscoder.lm import Pair, TinyLM, load_pair
 from crosscoder.lm.text import tokenize
 from tests.configs import choices
@@ -146,3 +146,56 @@ def test_unknown_names_are_told_what_there_is(tiny_pair):
 def test_unknown_residency_is_named(unchecked):
     with pytest.raises(UserError, match="'sequential' or 'together', not 'both'"):
         load_pair("tiny", residency="both")
+
+
+def unlike(**settings) -> Pair:
+    """Two models with tokenizers, and widths, of their own."""
+    lms = {"base": {"seed": 0}, "chat": {"seed": 1, "words": True, "d_model": 48}}
+    return load_pair("tiny", **{"lms": lms, "align": "spans", **settings})
+
+
+def test_differing_tokenizers_are_aligned_where_that_is_asked_for():
+    pair, prompts = unlike(), ["Line 3 says that 3 is odd.", CHAT]
+    reading = pair.read(prompts, ["resid_post.0"])
+    assert pair.aligned
+    assert "".join(reading.strings) == "LineĠ3Ġ3Ġodd.Why?Because."
+    assert reading.tokens.document.tolist() == [0] * 12 + [1] * 12
+    for lm, width in (("base", 32), ("chat", 48)):
+        ids = [tokenize(pair.tokenizers[lm], prompt)[0] for prompt in prompts]
+        hidden = [pair[lm](torch.tensor([row]), output_hidden_states=True).hidden_states[1][0] for row in ids]
+        strings = [pair.tokenizers[lm].convert_ids_to_tokens(row) for row in ids]
+        assert reading[lm].shape == (len(reading.strings), width)
+        at = strings[0].index("3")
+        torch.testing.assert_close(reading[lm][reading.strings.index("3")], hidden[0][at], atol=1e-5, rtol=1e-5)
+        at = len(strings[1]) - 1 - strings[1][::-1].index(".")
+        torch.testing.assert_close(reading[lm][-1], hidden[1][at], atol=1e-5, rtol=1e-5)
+
+
+def test_what_needs_one_tokenizer_is_refused_where_there_are_two():
+    pair = unlike()
+    with pytest.raises(NotApplicable, match="needs one tokenizer for all models, but base and chat have their own"):
+        pair.tokenizer  # noqa: B018
+    with pytest.raises(NotApplicable, match="needs one tokenizer"):
+        pair.read(CHAT, opening=True)
+    with pytest.raises(UserError, match=r"different tokenizers: .* models\.align=spans"):
+        unlike(align=None).read("Hello")
+
+
+def test_alignment_changes_nothing_where_tokenizers_are_the_same(tiny_pair):
+    pair = load_pair("tiny", align="spans")
+    assert not pair.aligned
+    assert torch.equal(pair.read(PROMPTS).acts, tiny_pair.read(PROMPTS).acts)
+
+
+def test_alignment_is_a_part_of_what_rebuilds_the_pair(tiny_pair):
+    assert "align" not in tiny_pair.spec()
+    assert Pair.from_spec(unlike().spec(), "cpu").aligned
+
+
+def test_tokens_are_those_of_the_contrasts_first_model():
+    assert [unlike(contrast=c).leader for c in (("chat", "base"), ("base", "chat"), None)] == ["chat", "base", "base"]
+
+
+def test_unknown_alignments_are_named(unchecked):
+    with pytest.raises(UserError, match="align is 'spans' or null, not 'words'"):
+        load_pair("tiny", align="words")

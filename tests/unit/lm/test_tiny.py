@@ -25,3 +25,16 @@ def test_building_one_does_not_touch_the_random_numbers_of_others():
 
 def test_the_fingerprint_tells_siblings_apart():
     assert len({TinyLM(*spec).fingerprint() for spec in ((0,), (1,), (0, 0.2), (0, 0.0, 64))}) == 4
+
+
+def test_activations_that_were_harvested_before_are_found_again():
+    assert TinyLM(0, 0.2).fingerprint() == "tiny-0-0.2-32-2"
+    assert TinyLM(0, words=True).fingerprint() != TinyLM(0).fingerprint()
+
+
+def test_the_words_tokenizer_is_another_one():
+    tokenizer = TinyLM(0, words=True).tokenizer()
+    ids = tokenizer("Line 3 says that this is it")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids)[-5:] == ["Ġsays", "Ġthat", "Ġthis", "Ġis", "Ġit"]
+    assert tokenizer.decode(ids) == "Line 3 says that this is it"
+    assert tokenizer.bos_token is None
