@@ -70,13 +70,13 @@ def test_every_term_moves_the_weights_to_a_smaller_loss(loss, activation):
 def test_every_term_takes_its_means_over_all_processes(loss):
     asked = []
 
-    def mean(x: torch.Tensor) -> torch.Tensor:
-        asked.append(x.shape)
-        return x.mean()
+    def mean(x: torch.Tensor, *dim: int) -> torch.Tensor:
+        asked.append((x.shape, dim))
+        return x.mean(*dim)
 
     term_of(loss)(given(carrier(loss), mean))
     assert asked
-    assert all(shape == (64,) for shape in asked)
+    assert all(shape == (64,) or (shape[0] == 64 and dim == (0,)) for shape, dim in asked)  # over tokens, no others
 
 
 @every_loss
