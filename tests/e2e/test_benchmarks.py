@@ -75,7 +75,11 @@ OF_SEVERAL_ROWS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long if name == "processes" else ()) for name in OF_SEVERAL_ROWS]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in ("processes", "compact") else ())
+        for name in OF_SEVERAL_ROWS
+    ],
 )
 def test_a_benchmark_of_several_rows_writes_them(name, tmp_path):
     arguments, keys, n = OF_SEVERAL_ROWS[name]

@@ -54,6 +54,7 @@ def test_a_killed_stream_goes_on_to_the_same_crosscoder(whole, tmp_path):
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
+@pytest.mark.long
 @pytest.mark.distributed
 @pytest.mark.parametrize("share", ["tokens", "latents"])
 def test_several_processes_stream(whole, tmp_path, share):

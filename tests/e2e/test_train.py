@@ -39,6 +39,7 @@ def test_a_run_folder_is_as_designed(smoke):
     _, run = smoke
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {
+        ".lock",
         "config.yaml",
         "curves.json",
         "metrics.json",
