@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.commands import ROOT, Outcome, ended, start
+from tests.e2e.commands import ROOT, Outcome, ended, start, surroundings
 
 pytestmark = [pytest.mark.distributed, pytest.mark.long]
 
@@ -33,7 +33,7 @@ def torchrun(n: int, *arguments: str, folder: Path, **environment: str) -> subpr
     return subprocess.Popen(
         [*command, str(ROOT / "train.py"), *arguments],
         cwd=folder,
-        env=os.environ | {"COLUMNS": "200", "CROSSCODER_CACHE": str(folder / "cache")} | TIGHT | environment,
+        env=surroundings() | {"COLUMNS": "200", "CROSSCODER_CACHE": str(folder / "cache")} | TIGHT | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -52,11 +52,16 @@ def start(script: str, *arguments: str, folder: Path, **environment: str) -> sub
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *arguments],
         cwd=folder,
-        env=os.environ | {"COLUMNS": "200"} | environment,
+        env=surroundings() | {"COLUMNS": "200"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def surroundings() -> dict[str, str]:
+    """The environment, without what Weights & Biases has put there for children of this process: they would log through it."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
 
 
 def ended(process: subprocess.Popen, timeout: float = 300) -> Outcome:
