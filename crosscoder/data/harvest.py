@@ -156,22 +156,27 @@ class Harvest:
         self, pair: Pair, lm: str, wanted: list[Source], store: Store, shard: int, token_set: TokenSet
     ) -> Iterator[int]:
         """Harvest one shard of one model's sources, yielding how many tokens have been done."""
-        hookpoints = {Hookpoint.parse(source.hookpoint): source for source in wanted}
         seq_len, batch = token_set.seq_len, max(1, self.batch_tokens // token_set.seq_len)
         rows = torch.tensor([sum(store.counts[:shard]), sum(store.counts[: shard + 1])])
         first, last = torch.searchsorted(token_set.starts, rows).tolist()
         collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
         for start in range(first, last, batch):
             tokens, rows = token_set.of(lm, start, min(start + batch, last))
-            ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
-            for hookpoint, acts in read(pair[lm], list(hookpoints), ids, positions).items():
-                source = hookpoints[hookpoint]
-                kept = checked(acts.flatten(0, 1)[rows], tokens[rows], source, int(token_set.starts[start]))
+            for source, acts in streams(pair, lm, wanted, tokens, seq_len).items():
+                kept = checked(acts[rows], tokens[rows], source, int(token_set.starts[start]))
                 collected[source.name].append(kept)
             yield len(tokens[rows])
         for name, acts in collected.items():
             whole = torch.cat(acts)
             store.write(shard, name, compact(whole) if self.storage == "int8" else {"acts": whole})
+
+
+def streams(pair: Pair, lm: str, sources: Iterable[Source], tokens: Tokens, seq_len: int) -> Mapping[Source, Tensor]:
+    """What one model gives at these sources of its own on whole sequences, each [n, d_source]; all in one pass."""
+    hookpoints = {Hookpoint.parse(source.hookpoint): source for source in sources}
+    ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
+    found = read(pair[lm], list(hookpoints), ids, positions)
+    return {hookpoints[hookpoint]: acts.flatten(0, 1) for hookpoint, acts in found.items()}
 
 
 def checked(acts: Tensor, tokens: Tokens, source: Source, first: int = 0) -> Tensor:

@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 
 from crosscoder import processes
-from crosscoder.data.harvest import checked
+from crosscoder.data.harvest import checked, streams
 from crosscoder.data.mixing import excluded
 from crosscoder.data.text import Corpus
 from crosscoder.data.tokens import packed
-from crosscoder.lm import Hookpoint, Pair
-from crosscoder.lm.hooks import read
+from crosscoder.lm import Pair
 from crosscoder.sources import Sources
 from crosscoder.types import Acts, Tokens
 
@@ -137,18 +136,16 @@ class Stream:
         while True:
             yield from packed(self.pair.tokenizer, self.corpora, self.shares, "train", self.n_tokens, self.seq_len)
 
-    def _read(self, found: list[tuple[Tokens, Tensor]]) -> Acts:
+    def _read(self, chosen: list[tuple[Tokens, Tensor]]) -> Acts:
         """The wanted rows of some sequences, [n, d_total]."""
-        tokens = Tokens.cat([sequence for sequence, _ in found])
-        rows = torch.cat([wanted + i * self.seq_len for i, (_, wanted) in enumerate(found)])
-        ids, positions = (c.view(-1, self.seq_len).to(self.pair.device) for c in (tokens.ids, tokens.position))
-        streams: dict[str, Tensor] = {}
+        tokens = Tokens.cat([sequence for sequence, _ in chosen])
+        rows = torch.cat([wanted + i * self.seq_len for i, (_, wanted) in enumerate(chosen)])
+        found: dict[str, Tensor] = {}
         for lm in dict.fromkeys(source.lm for source in self.read):
-            hookpoints = {Hookpoint.parse(source.hookpoint): source for source in self.read if source.lm == lm}
-            for hookpoint, acts in read(self.pair[lm], list(hookpoints), ids, positions).items():
-                source = hookpoints[hookpoint]
-                streams[source.name] = checked(acts.flatten(0, 1), tokens, source)[rows]
-        return torch.cat([self.read.stream(name, streams.__getitem__) for name in self.sources.names], dim=-1)
+            own = [source for source in self.read if source.lm == lm]
+            for source, acts in streams(self.pair, lm, own, tokens, self.seq_len).items():
+                found[source.name] = checked(acts, tokens, source)[rows]
+        return torch.cat([self.read.stream(name, found.__getitem__) for name in self.sources.names], dim=-1)
 
 
 class Ahead:

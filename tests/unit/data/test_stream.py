@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from crosscoder.data import Harvest, Stream, Text
+from crosscoder.data import harvest as harvest_module
 from crosscoder.data import stream as stream_module
 from crosscoder.data.stream import Ahead, schedule
 from crosscoder.data.text import Files
@@ -158,7 +159,7 @@ def test_the_models_run_ahead_but_not_without_bound(monkeypatch):
 
 
 def test_an_error_of_the_models_is_raised_where_it_matters(stream, monkeypatch):
-    monkeypatch.setattr(stream_module, "read", lambda *_: (_ for _ in ()).throw(UserError("chat gives NaN")))
+    monkeypatch.setattr(harvest_module, "read", lambda *_: (_ for _ in ()).throw(UserError("chat gives NaN")))
     with pytest.raises(UserError, match="chat gives NaN"):
         next(stream.batches(40))
 
