@@ -1,4 +1,4 @@
-.PHONY: check lint format test bench
+.PHONY: check lint format test quick coverage docs docs-serve bench
 
 check: lint test
 
@@ -14,6 +14,23 @@ format:
 
 test:
 	pytest
+
+# as a module: its hook in docs/hooks/ is imported from this folder
+docs:
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+
+docs-serve:
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs serve
+
+# the mathematics: less than a minute on two cores. CONTRIBUTING.md says what it covers
+QUICK = tests/unit/core tests/unit/losses tests/unit/constraints tests/unit/interventions \
+	tests/contracts/test_structure.py tests/contracts/test_comments.py tests/contracts/test_repository.py
+quick:
+	pytest -n 2 $(QUICK)
+
+# the same tests, with the lines of the mathematics that they execute; the floor is in pyproject.toml
+coverage:
+	pytest -n 2 --cov --cov-report=term $(QUICK)
 
 # half an hour with nothing else running; docs/performance.md says what it shows
 BENCH = docs/benchmarks

@@ -1,1 +1,1 @@
-"""How fast and how large: `python -m benchmarks.NAME` prints a table and, with `--json FILE`, writes it."""
+"""Benchmarks of speed and memory: `python -m benchmarks.NAME [--json FILE]`."""

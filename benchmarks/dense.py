@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class DenseCrosscoder(nn.Module):
-    """Two sources side by side; the k · batch largest relu(pre) · ‖d‖ of a batch are kept."""
+    """Two sources side by side; keeps the k · batch largest relu(pre) · ‖d‖ of a batch."""
 
     def __init__(self, d_total: int, n_latents: int, k: int, n_sources: int = 2) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class DenseCrosscoder(nn.Module):
 
 
 def training_step(model: DenseCrosscoder, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
-    """Squared error, clipping, Adam."""
+    """Take one step: squared error, clipping, Adam."""
     loss = (model(x) - x).square().sum(-1).mean()
     optimizer.zero_grad()
     loss.backward()

@@ -1,7 +1,7 @@
-"""Benchmarks' figures into a document: `python -m benchmarks.document FOLDER DOCUMENT`.
+"""Put the figures of benchmarks into a document: `python -m benchmarks.document FOLDER DOCUMENT`.
 
-Each NAME.json of the folder, as `python -m benchmarks.NAME --json` writes it, goes between `<!-- NAME -->` and
-`<!-- end of NAME -->`.
+Each NAME.json of the folder, as `python -m benchmarks.NAME --json` writes it, goes between `<!--
+NAME -->` and `<!-- end of NAME -->`.
 """
 
 import json
@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import across
-from crosscoder.documents import put
-from crosscoder.errors import UserError, one_line
-from crosscoder.report.markdown import grid
+from crosscoder.errors import UserError, exit_on_error
+from crosscoder.io.files import replace_text
+from crosscoder.io.markdown import replace_between
+from crosscoder.report.markdown import format_rows
 
 
-@one_line()
+@exit_on_error()
 def main() -> None:
     """Put every file's table into the document."""
     if len(sys.argv) != 3:
@@ -23,11 +24,13 @@ def main() -> None:
     text = document.read_text(encoding="utf-8")
     for file in sorted(folder.glob("*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
-        parts = [f"**{title}**\n\n{grid(rows)}" for title, rows in found.get("tables", {}).items()]
-        parts = parts or [grid(across(found["rows"]))]
+        parts = [
+            f"**{title}**\n\n{format_rows(rows)}" for title, rows in found.get("tables", {}).items()
+        ]
+        parts = parts or [format_rows(across(found["rows"]))]
         table = "\n\n".join([f"`{found['command']}`", *parts, found["machine"]])
-        text = put(text, f"<!-- {file.stem} -->", f"<!-- end of {file.stem} -->", table)
-    document.write_text(text, encoding="utf-8")
+        text = replace_between(text, f"<!-- {file.stem} -->", f"<!-- end of {file.stem} -->", table)
+    replace_text(document, text)
 
 
 if __name__ == "__main__":

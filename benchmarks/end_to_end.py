@@ -1,7 +1,8 @@
-"""Tokens per second of `trainer.fit` against the bare training step: what Lightning, logging and loading cost.
+"""Tokens per second of `trainer.fit` and of the bare training step.
 
-The two take turns of a few steps each, on the same kind of activations; no latent counts as dead, and the logger is the main
-job's. The first turn, in which both get their memory from the system, does not count.
+The ratio is the cost of Lightning, logging and data loading. Both take turns of a few steps on the
+same kind of activations; no latent counts as dead, and the logger is the main job's. The first turn
+is not counted, because both still allocate memory.
 """
 
 import tempfile
@@ -21,15 +22,16 @@ from lightning.pytorch.callbacks import Callback
 from benchmarks.inputs import pair, random_store
 from benchmarks.measure import Step, arguments, report, synchronise, timed
 from benchmarks.train_step import Size, ours
-from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.core.activations.batch_topk import BatchTopK
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.sources import Sources
 from crosscoder.data import Mixing, Store
+from crosscoder.installation import find_conf
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.model import Crosscoder
-from crosscoder.sources import Sources
 from crosscoder.training import ActsModule, CrosscoderModule, fit
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = find_conf()
 
 
 class Turns(Callback):
@@ -44,7 +46,12 @@ class Turns(Callback):
         self._begin = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if trainer.global_step % self.length:
             return
@@ -54,19 +61,21 @@ class Turns(Callback):
         self._begin = time.perf_counter()
 
 
-def turns(sources: Sources, store: Store, n_latents: int, k: int, batch: int, given: Any, folder: Path) -> Turns:
-    """One run of the trainer, interrupted by bare steps."""
+def take_turns(
+    sources: Sources, store: Store, n_latents: int, k: int, batch: int, args: Any, folder: Path
+) -> Turns:
+    """Run the trainer once, interrupted by bare steps."""
     losses = {"reconstruction": Reconstruction("unsquared"), "auxk": AuxK()}
     module = CrosscoderModule(
         Crosscoder(sources, n_latents, BatchTopK(k)),
         losses,
         partial(torch.optim.Adam, lr=1e-4, fused=True),
-        n_steps=(given.turns + 1) * given.length,
+        n_steps=(args.turns + 1) * args.length,
         dead_after=1.0,
     )
     taken = Turns(
-        ours(Size(n_latents, given.width, k, batch, given.device))["ours"],
-        given.length,
+        ours(Size(n_latents, args.width, k, batch, args.device))["ours"],
+        args.length,
     )
     trainer = instantiate(yaml.safe_load((CONF / "trainer" / "default.yaml").read_text()))
     logger = {
@@ -86,7 +95,7 @@ def turns(sources: Sources, store: Store, n_latents: int, k: int, batch: int, gi
 
 
 def row(n_latents: int, k: int, batch: int, taken: Turns) -> dict[str, float]:
-    """One size."""
+    """Return the row of one size."""
     whole, bare = taken.fit[1:], taken.bare[1:]
     return {
         "n_latents": n_latents,
@@ -100,22 +109,34 @@ def row(n_latents: int, k: int, batch: int, taken: Turns) -> dict[str, float]:
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
-        n_latents={"type": int, "nargs": "+", "default": [4096, 16384], "help": "sizes of the dictionary"},
-        batch={"type": int, "nargs": "+", "default": [1024, 2048], "help": "tokens, one number per size"},
+        n_latents={
+            "type": int,
+            "nargs": "+",
+            "default": [4096, 16384],
+            "help": "sizes of the dictionary",
+        },
+        batch={
+            "type": int,
+            "nargs": "+",
+            "default": [1024, 2048],
+            "help": "tokens, one number per size",
+        },
         length={"type": int, "default": 20, "help": "steps of a turn"},
-        turns={"type": int, "default": 12, "help": "of each, after one that does not count"},
+        turns={"type": int, "default": 12, "help": "turns of each, after one that is not counted"},
         width={"type": int, "default": 640, "help": "of each of two sources"},
         k={"type": int, "default": 32, "help": "active latents per token"},
     )
-    sources, rows = pair(given.width), []
+    sources, rows = pair(args.width), []
     with tempfile.TemporaryDirectory() as scratch:
         store = random_store(Path(scratch) / "store", sources, 65_536)
-        for n_latents, batch in zip(given.n_latents, given.batch, strict=True):
-            taken = turns(sources, store, n_latents, given.k, batch, given, Path(scratch) / str(n_latents))
-            rows.append(row(n_latents, given.k, batch, taken))
-    report("trainer.fit against the bare step", rows, given.json, given.device)
+        for n_latents, batch in zip(args.n_latents, args.batch, strict=True):
+            taken = take_turns(
+                sources, store, n_latents, args.k, batch, args, Path(scratch) / str(n_latents)
+            )
+            rows.append(row(n_latents, args.k, batch, taken))
+    report("trainer.fit against the bare step", rows, args.json, args.device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the time of our training step grows with n_latents, k, batch and width, one at a time.
+"""Growth of the time of a training step with n_latents, k, batch and width, one at a time.
 
 slope = of log time against log size, by least squares: 1 is linear, 0 is flat
 """
@@ -19,9 +19,11 @@ AXES = {
 
 
 def row(axis: str, base: Size, turns: int, steps: int) -> dict[str, object]:
-    """Times along one axis, and their slope."""
+    """Measure times along one axis, and their slope."""
     sizes = [replace(base, **{axis: value}) for value in AXES[axis]]
-    ms = [milliseconds([Contestant(ours, (size,), keep=True)], turns, steps)["ours"] for size in sizes]
+    ms = [
+        milliseconds([Contestant(ours, (size,), keep=True)], turns, steps)["ours"] for size in sizes
+    ]
     return {
         "axis": axis,
         "values": AXES[axis],
@@ -33,20 +35,27 @@ def row(axis: str, base: Size, turns: int, steps: int) -> dict[str, object]:
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
         axes={"nargs": "+", "choices": list(AXES), "default": list(AXES), "help": "which"},
         n_latents={"type": int, "default": 16384, "help": "where it is not the axis"},
         k={"type": int, "default": 32, "help": "where it is not the axis"},
         batch={"type": int, "default": 2048, "help": "where it is not the axis"},
-        width={"type": int, "default": 640, "help": "of each of two sources, where it is not the axis"},
+        width={
+            "type": int,
+            "default": 640,
+            "help": "of each of two sources, where it is not the axis",
+        },
         turns={"type": int, "default": 1, "help": "of each size"},
         steps={"type": int, "default": 5, "help": "of a turn that count"},
     )
-    base = Size(given.n_latents, given.width, given.k, given.batch, given.device)
-    rows = [row(axis, base, given.turns, given.steps) for axis in given.axes]
+    base = Size(args.n_latents, args.width, args.k, args.batch, args.device)
+    rows = [row(axis, base, args.turns, args.steps) for axis in args.axes]
     report(
-        f"Growth from {base.n_latents:,} latents, k = {base.k}, batch {base.batch:,}", rows, given.json, given.device
+        f"Growth from {base.n_latents:,} latents, k = {base.k}, batch {base.batch:,}",
+        rows,
+        args.json,
+        args.device,
     )
 
 

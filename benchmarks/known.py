@@ -2,8 +2,9 @@
 
 python -m benchmarks.known --runs outputs/recovery --json docs/recovery/known.json
 
-Each line compares two runs by one figure, as mean over seeds: what the paper says is larger, and what it is larger than. All have
-the same tokens, latents, and active latents; exclusive is Δ > 0.9 (or < 0.1) on the decoders, as published.
+Each line compares two runs by one figure, as mean over seeds: what the paper says is larger, and
+what it is larger than. All have the same tokens, latents, and active latents; exclusive is Δ > 0.9
+(or < 0.1) on the decoders, as published.
 """
 
 from argparse import Namespace
@@ -16,14 +17,14 @@ import numpy as np
 
 from benchmarks.measure import arguments, write
 from benchmarks.recovery import train
+from crosscoder.analysis.analysis import Analysis
+from crosscoder.analysis.table import LatentTable
 from crosscoder.data import Store
-from crosscoder.data.planted import truth_of
-from crosscoder.diff.analysis import Analysis
-from crosscoder.diff.recovery import Recovery
-from crosscoder.diff.table import LatentTable
-from crosscoder.errors import one_line
+from crosscoder.data.synthetic.planted import read_truth
+from crosscoder.errors import exit_on_error
+from crosscoder.evals.support.feature_recovery import FeatureRecovery
 from crosscoder.formats import load
-from crosscoder.report.tables import show
+from crosscoder.report.terminal.tables import show
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,30 @@ class Judged:
     """A trained crosscoder with its table and what it recovers."""
 
     table: LatentTable
-    found: Recovery
+    found: FeatureRecovery
 
     @classmethod
     def of(cls, folder: Path) -> "Judged":
         crosscoder = load(folder)
         heldout = Store(crosscoder.provenance["heldout"])
-        table = Analysis(n_resamples=10)(crosscoder, heldout)
-        return cls(table, Recovery(crosscoder, truth_of(heldout), table))
+        table = Analysis(n_resamples=10).make_table(crosscoder, heldout)
+        return cls(table, FeatureRecovery(crosscoder, read_truth(heldout), table))
 
     def calls(self, side: str) -> dict[str, Any]:
-        """Of Δ > 0.9, or < 0.1."""
-        return next(row for row in self.found.judged() if row["rule"] == "Δ > 0.9" and row["source"] == side)
+        """Fraction of latents with Δ > 0.9 or Δ < 0.1."""
+        return next(
+            row
+            for row in self.found.score_rules()
+            if row["rule"] == "Δ > 0.9" and row["source"] == side
+        )
 
 
 def false_calls(judged: Judged) -> float:
     """Latents called exclusive to either side that are not."""
-    return sum((1 - row["precision"]) * row["called"] for row in (judged.calls("chat"), judged.calls("base")))
+    return sum(
+        (1 - row["precision"]) * row["called"]
+        for row in (judged.calls("chat"), judged.calls("base"))
+    )
 
 
 def recall(judged: Judged) -> float:
@@ -56,7 +64,10 @@ def recall(judged: Judged) -> float:
 
 
 def gap(judged: Judged) -> float:
-    """How much more often exclusive latents fire than shared ones (medians), by R beyond 0.95 and between 0.3 and 0.7."""
+    """Return the ratio of the median densities of exclusive and shared latents.
+
+    Exclusive: R beyond 0.95; shared: R between 0.3 and 0.7.
+    """
     R, density = judged.table["relative_norm"], judged.table["density"]
     alive = judged.table["n_active"] >= 10
     exclusive, shared = alive & (abs(R - 0.5) > 0.45), alive & (abs(R - 0.5) < 0.2)
@@ -68,7 +79,7 @@ def gap(judged: Judged) -> float:
 
 
 def vanished(judged: Judged) -> float:
-    """Share of the live latents whose decoder in one source is below a thousandth of that in the other."""
+    """Return the fraction of live latents with one decoder below a thousandth of the other."""
     norms = np.stack([judged.table["norm/base"], judged.table["norm/chat"]])
     alive = judged.table["n_active"] >= 10
     return float(((norms.min(0) < 1e-3 * norms.max(0)) & alive).sum() / alive.sum())
@@ -98,7 +109,8 @@ CLAIMS: list[tuple[str, str, Callable[[Judged], float], Run, Run]] = [
         ("minder2025_batchtopk", "under", 1024),
     ),
     (
-        "exclusive latents fire more often where features outnumber latents (Mishra-Sharma et al. 2025)",
+        "exclusive latents fire more often where features outnumber latents "
+        "(Mishra-Sharma et al. 2025)",
         "density, exclusive / shared",
         gap,
         ("lindsey2024", "toy_anthropic_under", 1024),
@@ -114,26 +126,36 @@ CLAIMS: list[tuple[str, str, Callable[[Judged], float], Run, Run]] = [
 ]
 
 
-@one_line()
+@exit_on_error()
 def main() -> None:
     """Train what is not there, measure, compare."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
-        runs={"type": Path, "default": Path("outputs/recovery"), "help": "folder where runs are kept"},
+        runs={
+            "type": Path,
+            "default": Path("outputs/recovery"),
+            "help": "folder where runs are kept",
+        },
         seeds={"type": int, "default": 3, "help": "of world and weights"},
         first_seed={"type": int, "default": 10, "help": "as of benchmarks.recovery"},
         steps={"type": int, "default": 1500, "help": "of 1,024 tokens"},
-        tokens={"type": int, "default": 200_000, "help": "drawn to train on; a quarter as many to judge on"},
+        tokens={
+            "type": int,
+            "default": 200_000,
+            "help": "drawn to train on; a quarter as many to judge on",
+        },
         lr={"type": float, "default": 2e-3, "help": "of all"},
     )
-    rows, judged, seeds = [], {}, range(given.first_seed, given.first_seed + given.seeds)
+    rows, judged, seeds = [], {}, range(args.first_seed, args.first_seed + args.seeds)
     for claim, title, figure, larger, smaller in CLAIMS:
         values = []
         for variant, world, n_latents in (larger, smaller):
-            of = Namespace(**{**vars(given), "n_latents": n_latents})
+            of = Namespace(**{**vars(args), "n_latents": n_latents})
             for seed in seeds:
                 key = (variant, world, seed)
-                judged[key] = judged.get(key) or Judged.of(train(of, world, variant, "stage=all", seed))
+                judged[key] = judged.get(key) or Judged.of(
+                    train(of, world, variant, "stage=all", seed)
+                )
             values.append([figure(judged[variant, world, seed]) for seed in seeds])
         left, right = (np.array(v) for v in values)
         rows.append(
@@ -146,8 +168,14 @@ def main() -> None:
             }
         )
     show("Reported results on planted truth", rows)
-    if given.json:
-        write(given.json, "Reported results on planted truth", [], given.device, tables={"Reported, and found": rows})
+    if args.json:
+        write(
+            args.json,
+            "Reported results on planted truth",
+            [],
+            args.device,
+            tables={"Reported, and found": rows},
+        )
 
 
 if __name__ == "__main__":

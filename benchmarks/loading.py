@@ -1,7 +1,8 @@
-"""Tokens per second that a shuffled store delivers, against what training takes, and in how much memory.
+"""Tokens per second of a shuffled store, its memory, and the rate that training needs.
 
-From a store's first opening, i.e. with its checksums computed; two epochs of it, in which every token is counted. A store in
-the file cache is read from memory: on a slow disk the first epoch is as fast as the disk.
+From a store's first opening, i.e. with its checksums computed; two epochs of it, in which every
+token is counted. A store in the file cache is read from memory: on a slow disk the first epoch is
+as fast as the disk.
 """
 
 import tempfile
@@ -21,7 +22,7 @@ from crosscoder.training import ActsModule
 
 
 def deliver(folder: Path, batch: int, buffer_tokens: int) -> tuple[float, int, bool]:
-    """(tokens per second of an epoch, bytes at their highest, whether an epoch has each token once)."""
+    """Return tokens per second, peak bytes, and whether an epoch has each token once."""
 
     def epoch() -> Iterable[torch.Tensor]:
         mixing = Mixing(store, store.sources, buffer_tokens=buffer_tokens)
@@ -35,38 +36,51 @@ def deliver(folder: Path, batch: int, buffer_tokens: int) -> tuple[float, int, b
     seen = torch.zeros(len(store), dtype=torch.int64)
     for acts in epoch():
         seen += torch.bincount(number(acts), minlength=len(store))
-    once = int(seen.max()) == 1 and int((seen == 0).sum()) == len(store) % batch  # those open the next epoch
+    once = (
+        int(seen.max()) == 1 and int((seen == 0).sum()) == len(store) % batch
+    )  # those open the next epoch
     return n_tokens / seconds, peak, once
 
 
 def number(acts: torch.Tensor) -> torch.Tensor:
-    """Which row of the store an activation is, from the digits that stand in its first dimensions."""
+    """Return the store's row of each activation, from the digits in its first dimensions."""
     return (acts[:, :3].long() * torch.tensor([1, 256, 65536])).sum(1)
 
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
-        n_tokens={"type": int, "nargs": "+", "default": [131_072, 524_288], "help": "sizes of the store"},
+        n_tokens={
+            "type": int,
+            "nargs": "+",
+            "default": [131_072, 524_288],
+            "help": "sizes of the store",
+        },
         buffer={"type": int, "default": 65_536, "help": "tokens that are shuffled together"},
         batch={"type": int, "default": 1024, "help": "tokens"},
-        n_latents={"type": int, "default": 4096, "help": "of the training step it is compared with"},
+        n_latents={
+            "type": int,
+            "default": 4096,
+            "help": "of the training step it is compared with",
+        },
         width={"type": int, "default": 640, "help": "of each of two sources"},
         k={"type": int, "default": 32, "help": "of the training step it is compared with"},
     )
-    size = Size(given.n_latents, given.width, given.k, given.batch, given.device)
-    training = 1000 * given.batch / milliseconds([Contestant(ours, (size,), keep=True)], 1, 20)["ours"]
+    size = Size(args.n_latents, args.width, args.k, args.batch, args.device)
+    training = (
+        1000 * args.batch / milliseconds([Contestant(ours, (size,), keep=True)], 1, 20)["ours"]
+    )
     rows = []
-    for n_tokens in given.n_tokens:
+    for n_tokens in args.n_tokens:
         with tempfile.TemporaryDirectory() as scratch:
-            random_store(Path(scratch) / "store", pair(given.width), n_tokens, numbered=True)
-            loaded, peak, once = alone(deliver, Path(scratch) / "store", given.batch, given.buffer)
+            random_store(Path(scratch) / "store", pair(args.width), n_tokens, numbered=True)
+            loaded, peak, once = alone(deliver, Path(scratch) / "store", args.batch, args.buffer)
         rows.append(
             {
                 "n_tokens": n_tokens,
-                "store_mb": 2 * 2 * given.width * n_tokens / 1e6,
-                "buffer_mb": 2 * 2 * given.width * given.buffer / 1e6,
+                "store_mb": 2 * 2 * args.width * n_tokens / 1e6,
+                "buffer_mb": 2 * 2 * args.width * args.buffer / 1e6,
                 "peak_mb": peak / 1e6,
                 "each_token_once": once,
                 "loader_tokens_per_second": loaded,
@@ -74,7 +88,7 @@ def main() -> None:
                 "loader_over_training": loaded / training,
             }
         )
-    report("The shuffled store", rows, given.json, given.device)
+    report("The shuffled store", rows, args.json, args.device)
 
 
 if __name__ == "__main__":

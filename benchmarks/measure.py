@@ -1,4 +1,4 @@
-"""Timing that compares like with like: contestants take turns, so that a slow minute hits them all."""
+"""Fair timing: contestants take turns, so that a slow minute affects all of them."""
 
 import argparse
 import json
@@ -18,21 +18,31 @@ from typing import Any
 
 import torch
 
-from crosscoder.memory import kept
-from crosscoder.progress import progress
-from crosscoder.report.tables import console, figure, show
+from crosscoder.io.files import write_text
+from crosscoder.report.terminal.tables import console, format_figure, show
+from crosscoder.runtime.memory import retain_freed_memory
+from crosscoder.runtime.progress import progress
 
 Step = Callable[[], object]
 
 
 def arguments(doc: str, **options: dict[str, Any]) -> argparse.Namespace:
-    """The command line of a benchmark: its own options (name → add_argument's), `--json`, `--device`."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line of a benchmark.
+
+    Args:
+        doc: Description of the benchmark.
+        options: Its own options by name, as arguments of `add_argument`.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, option in options.items():
         option["help"] = f"{option['help']} (default: {option.get('default', False)})"
         parser.add_argument(f"--{name.replace('_', '-')}", **option)
     parser.add_argument("--json", type=Path, help="write the rows here, too")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
+    )
     return parser.parse_args()
 
 
@@ -40,7 +50,8 @@ def arguments(doc: str, **options: dict[str, Any]) -> argparse.Namespace:
 class Contestant:
     """Steps built by `build(*args)` → name → step, in a process of their own.
 
-    With `keep`, freed memory stays with that process (crosscoder/memory.py), as it does in our training.
+    With `keep`, freed memory stays with that process (crosscoder/runtime/memory.py), as it does in
+    our training.
     """
 
     build: Callable[..., Mapping[str, Step]]
@@ -48,9 +59,9 @@ class Contestant:
     keep: bool = False
 
     def turn(self, steps: int) -> dict[str, list[float]]:
-        """Milliseconds of so many steps of each, one after the other as in training, once it runs evenly."""
+        """Return the milliseconds of `steps` consecutive steps of each, after a warm-up."""
         warm_up = 3 if self.keep else 1  # the memory that is kept has to be had first
-        with kept() if self.keep else nullcontext():
+        with retain_freed_memory() if self.keep else nullcontext():
             return {
                 name: [1000 * timed(step) for _ in range(warm_up + steps)][warm_up:]
                 for name, step in self.build(*self.args).items()
@@ -72,7 +83,7 @@ def milliseconds(contestants: list[Contestant], turns: int, steps: int) -> dict[
 
 
 def alone(run: Callable[..., Any], *args: Any) -> Any:
-    """What `run(*args)` returns, in a fresh process of its own."""
+    """Return `run(*args)` from a fresh process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(run, *args).result()
 
@@ -100,25 +111,33 @@ def report(title: str, rows: list[dict[str, Any]], to: Path | None, device: str 
         write(to, title, rows, device)
 
 
-def write(to: Path, title: str, rows: list[dict[str, Any]], device: str = "cpu", **more: Any) -> None:
-    """The rows with what they were measured on, and by which command; `more` stands beside them."""
+def write(
+    to: Path, title: str, rows: list[dict[str, Any]], device: str = "cpu", **more: Any
+) -> None:
+    """Return rows with their machine and command; `more` adds further entries."""
     command = f"python -m {sys.modules['__main__'].__spec__.name} {' '.join(sys.argv[1:])}"
     written = {"title": title, "machine": machine(device), "command": command, "rows": rows, **more}
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    write_text(to, json.dumps(written, indent=1) + "\n")
 
 
 def across(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows as columns: one figure a line, the rows' first values on top."""
     first, *others = rows[0]
-    return [{first: key} | {figure(row[first]): row.get(key, "") for row in rows} for key in others]
+    return [
+        {first: key} | {format_figure(row[first]): row.get(key, "") for row in rows}
+        for key in others
+    ]
 
 
 def machine(device: str) -> str:
-    """What this was measured on."""
+    """Describe the machine."""
     if device != "cpu":
         name = torch.cuda.get_device_name()
     else:
-        cpus = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+        cpus = (
+            re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+            if sys.platform == "linux"
+            else None
+        )
         name = f"{torch.get_num_threads()} threads of {cpus[1] if cpus else platform.processor()}"
     return f"{name}, torch {torch.__version__}, Python {platform.python_version()}"

@@ -1,7 +1,8 @@
 """Peak memory of our training step against what it cannot do without.
 
 unavoidable = weights + gradients + two Adam moments (fp32) + one batch of pre-activations (bf16)
-peak = resident memory at its highest, less what it was before construction (CUDA: allocated at its highest)
+peak = resident memory at its highest, less what it was before construction (CUDA: allocated at its
+highest)
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from benchmarks.measure import alone, arguments, report
 from benchmarks.train_step import Size, ours
-from crosscoder.memory import kept
+from crosscoder.runtime.memory import retain_freed_memory
 
 
 def resident(what: str) -> int:
@@ -21,9 +22,11 @@ def resident(what: str) -> int:
 
 def peak(size: Size, steps: int) -> int:
     """Bytes that construction and some steps took, in a process of their own."""
-    torch.randn(64, 64, device=size.device) @ torch.randn(64, 64, device=size.device)  # libraries load at first use
+    torch.randn(64, 64, device=size.device) @ torch.randn(
+        64, 64, device=size.device
+    )  # libraries load at first use
     before = resident("VmRSS")
-    with kept():
+    with retain_freed_memory():
         step = ours(size)["ours"]
         for _ in range(steps):
             step()
@@ -45,17 +48,22 @@ def row(size: Size, steps: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
-        n_latents={"type": int, "nargs": "+", "default": [8192, 16384, 32768], "help": "sizes of the dictionary"},
+        n_latents={
+            "type": int,
+            "nargs": "+",
+            "default": [8192, 16384, 32768],
+            "help": "sizes of the dictionary",
+        },
         width={"type": int, "default": 640, "help": "of each of two sources"},
         k={"type": int, "default": 32, "help": "active latents per token"},
         batch={"type": int, "default": 2048, "help": "tokens"},
         steps={"type": int, "default": 10, "help": "training steps"},
     )
-    sizes = [Size(n, given.width, given.k, given.batch, given.device) for n in given.n_latents]
-    rows = [row(size, given.steps) for size in sizes]
-    report("Peak memory of a training step", rows, given.json, given.device)
+    sizes = [Size(n, args.width, args.k, args.batch, args.device) for n in args.n_latents]
+    rows = [row(size, args.steps) for size in sizes]
+    report("Peak memory of a training step", rows, args.json, args.device)
 
 
 if __name__ == "__main__":

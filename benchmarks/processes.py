@@ -1,7 +1,8 @@
-"""One training run by one, two, four processes: tokens per second, and whether the loss is that of one.
+"""One training run on one, two and four processes: tokens per second, and agreement of the loss.
 
-The main job's recipe on planted activations, one thread a process, at equal batch; `tokens` and `latents` are what they share.
-In fp32 (CROSSCODER_KERNELS=reference) and at a learning rate at which rounding does not grow, losses can be compared.
+The main job's recipe on planted activations, one thread a process, at equal batch; `tokens` and
+`latents` are what they share. In fp32 (CROSSCODER_KERNELS=reference) and at a learning rate at
+which rounding does not grow, losses can be compared.
 """
 
 import json
@@ -16,26 +17,46 @@ from benchmarks.measure import arguments, report
 ROOT = Path(__file__).parents[1]
 
 
-def curve(n: int, share: str, settings: list[str], folder: Path, **environment: str) -> tuple[list[float], float]:
+def curve(
+    n: int, share: str, settings: list[str], folder: Path, **environment: str
+) -> tuple[list[float], float]:
     """(losses as logged, tokens per second) of a run of `n` processes."""
     run = folder / f"{n}-{share}-{len(environment)}"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(n),
+    ]
     command = [
         *(launch if n > 1 else [sys.executable]),
         str(ROOT / "train.py"),
         *settings,
-        f"share={share}",
+        f"parallel={share}",
         f"run={run}",
     ]
-    given = {"OMP_NUM_THREADS": "1", "CROSSCODER_CACHE": str(folder / "cache")} | environment
-    subprocess.run(command, env=os.environ | given, check=True, capture_output=True, cwd=folder)
+    environment = {"OMP_NUM_THREADS": "1", "CROSSCODER_CACHE": str(folder / "cache")} | environment
+    done = subprocess.run(
+        command,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed\n{done.stdout}\n{done.stderr}")
     rows = json.loads((run / "curves.json").read_text())
-    return [row["loss"] for row in rows], json.loads((run / "metrics.json").read_text())["tokens_per_second"]
+    return [row["loss"] for row in rows], json.loads((run / "metrics.json").read_text())[
+        "tokens_per_second"
+    ]
 
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
         processes={"type": int, "nargs": "+", "default": [2, 4], "help": "beside one"},
         train_tokens={"type": int, "default": 100_000, "help": "of each run"},
@@ -51,22 +72,26 @@ def main() -> None:
         "logger=none",
         "eval=[]",
         "lr=5e-4",
-        f"train_tokens={given.train_tokens}",
+        f"train_tokens={args.train_tokens}",
     ]
-    settings += ["trainer.log_every_n_steps=5", *given.settings]
+    settings += ["trainer.log_every_n_steps=5", *args.settings]
     exact, rows = {"CROSSCODER_KERNELS": "reference"}, []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _, alone = curve(1, "tokens", settings, folder)
         losses, _ = curve(1, "tokens", settings, folder, **exact)
-        for n in given.processes:
+        for n in args.processes:
             for share in ("tokens", "latents"):
                 _, together = curve(n, share, settings, folder)
                 theirs, _ = curve(n, share, settings, folder, **exact)
                 apart = max(abs(a - b) / a for a, b in zip(losses, theirs, strict=True))
-                row = {"processes": f"{n}, share={share}", "tokens_per_second": together, "over_one": together / alone}
+                row = {
+                    "processes": f"{n}, parallel={share}",
+                    "tokens_per_second": together,
+                    "over_one": together / alone,
+                }
                 rows.append(row | {"one_process": alone, "loss_apart_at_most": f"{apart:.1e}"})
-    report("One run by several processes", rows, given.json, given.device)
+    report("One run by several processes", rows, args.json, args.device)
 
 
 if __name__ == "__main__":

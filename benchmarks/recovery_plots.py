@@ -2,8 +2,9 @@
 
 python -m benchmarks.recovery_plots docs/recovery/recovery.json
 
-Left: ranking and calling of chat-only features, a dot per seed, a bar for the mean. Middle: how many exclusive features are
-found, from the rarest tenth to the most frequent. Right: what a trainer explains of the difference against how well it ranks.
+Left: ranking and calling of chat-only features, a dot per seed, a bar for the mean. Middle: how
+many exclusive features are found, from the rarest tenth to the most frequent. Right: what a trainer
+explains of the difference against how well it ranks.
 """
 
 import json
@@ -18,7 +19,11 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-SCORES = {"AP": "presence, chat: ap", "F1": "presence, chat: f1", "F1 of Δ > 0.9": "Δ > 0.9, chat: f1"}
+SCORES = {
+    "AP": "presence, chat: ap",
+    "F1": "presence, chat: f1",
+    "F1 of Δ > 0.9": "Δ > 0.9, chat: f1",
+}
 COLOURS = {"AP": "#4c78a8", "F1": "#e45756", "F1 of Δ > 0.9": "#bab0ac"}
 STYLE = {
     "font.size": 9,
@@ -31,8 +36,12 @@ STYLE = {
 
 def draw(world: str, runs: list[dict[str, Any]], to: Path) -> None:
     """One world."""
-    names = list(dict.fromkeys(run["variant"] for run in runs if not run["variant"].endswith("at k")))
-    names.sort(key=lambda name: -np.mean([run[SCORES["F1"]] for run in runs if run["variant"] == name]))
+    names = list(
+        dict.fromkeys(run["variant"] for run in runs if not run["variant"].endswith("at k"))
+    )
+    names.sort(
+        key=lambda name: -np.mean([run[SCORES["F1"]] for run in runs if run["variant"] == name])
+    )
     of = {name: [run for run in runs if run["variant"] == name] for name in names}
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(13, 1.6 + 0.34 * len(names)), width_ratios=(1.5, 1, 1), layout="constrained"
@@ -40,7 +49,13 @@ def draw(world: str, runs: list[dict[str, Any]], to: Path) -> None:
     for offset, (title, key) in zip((-0.25, 0, 0.25), SCORES.items(), strict=True):
         for place, name in enumerate(names):
             values = [run[key] for run in of[name]]
-            left.barh(place + offset, np.mean(values), 0.22, color=COLOURS[title], label=title if place == 0 else None)
+            left.barh(
+                place + offset,
+                np.mean(values),
+                0.22,
+                color=COLOURS[title],
+                label=title if place == 0 else None,
+            )
             left.plot(values, [place + offset] * len(values), ".", color="black", markersize=3)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
@@ -52,7 +67,9 @@ def draw(world: str, runs: list[dict[str, Any]], to: Path) -> None:
         name for name in names if not name.startswith("ours, ")
     ):  # without what ours lacks one part of
         deciles = [np.mean([run[f"decile {n}: found"] for run in of[name]]) for n in range(1, 11)]
-        colour = "#e45756" if name == "ours" else plt.get_cmap("Greys")(0.35 + 0.5 * place / len(names))
+        colour = (
+            "#e45756" if name == "ours" else plt.get_cmap("Greys")(0.35 + 0.5 * place / len(names))
+        )
         middle.plot(
             range(1, 11),
             deciles,

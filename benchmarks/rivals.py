@@ -1,4 +1,4 @@
-"""Steps of other trainers, from PyPI: each trains its own dictionary, as its own trainer does, on the same activations."""
+"""Steps of other trainers from PyPI, each on its own dictionary and the same activations."""
 
 import contextlib
 import importlib.util
@@ -18,9 +18,11 @@ def installed() -> list[Callable[..., dict[str, Step]]]:
 
 
 def sparsify(size: Any) -> dict[str, Step]:
-    """A TopK SAE of eai-sparsify: what its `Trainer` does per step with `optimizer="adam"`."""
+    """Make a step of eai-sparsify's `Trainer` with a TopK SAE and `optimizer="adam"`."""
     if size.device == "cpu":
-        os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # it would take the GPU's kernels wherever triton is installed
+        os.environ["SPARSIFY_DISABLE_TRITON"] = (
+            "1"  # it would take the GPU's kernels wherever triton is installed
+        )
     with contextlib.redirect_stdout(io.StringIO()):
         from sparsify import SparseCoder, SparseCoderConfig
     acts = size.acts()
@@ -42,13 +44,17 @@ def sparsify(size: Any) -> dict[str, Step]:
 
 
 def sae_lens(size: Any) -> dict[str, Step]:
-    """A BatchTopK SAE of SAELens: its trainer's own step."""
+    """Make a step of SAELens's trainer with a BatchTopK SAE."""
     from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
     acts = size.acts()
-    config = BatchTopKTrainingSAEConfig(d_in=acts.shape[1], d_sae=size.n_latents, k=size.k, device=size.device)
-    training = SAETrainerConfig(1_000_000 * size.batch, size.batch, lr=1e-4, lr_end=1e-4, device=size.device)
+    config = BatchTopKTrainingSAEConfig(
+        d_in=acts.shape[1], d_sae=size.n_latents, k=size.k, device=size.device
+    )
+    training = SAETrainerConfig(
+        1_000_000 * size.batch, size.batch, lr=1e-4, lr_end=1e-4, device=size.device
+    )
     trainer = SAETrainer(training, BatchTopKTrainingSAE(config), data_provider=iter(()))
     return {"sae_lens": lambda: trainer.step(acts)}

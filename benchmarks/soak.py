@@ -1,7 +1,8 @@
-"""Whether a long training run straight from the models keeps its memory, its files, its threads and its hooks.
+"""A long training run on a stream: its memory, open files, threads and hooks over time.
 
-Trains on a stream of two tiny models for as long as asked for, and looks at its own process all the while. Memory is that of the
-process; what it grew by is the difference between the medians of the last and the first tenth after a tenth of warming up.
+Trains on a stream of two tiny models for as long as asked for, and looks at its own process all the
+while. Memory is that of the process; what it grew by is the difference between the medians of the
+last and the first tenth after a tenth of warming up.
 """
 
 import tempfile
@@ -14,16 +15,21 @@ from hydra.utils import instantiate
 
 from benchmarks.measure import arguments, write
 from benchmarks.memory import resident
+from crosscoder.installation import find_conf
 from crosscoder.lm import Pair
-from crosscoder.report.tables import show
+from crosscoder.report.terminal.tables import show
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = find_conf()
 
 
 def look(pair: Pair, minutes: float) -> dict[str, float]:
-    """What the process holds now."""
-    models = list(pair._models.values())
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for model in models for m in model.modules())
+    """Measure what the process holds now."""
+    models = list(pair.models.loaded.values())
+    hooks = sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks)
+        for model in models
+        for m in model.modules()
+    )
     return {
         "minutes": minutes,
         "rss_mb": resident("VmRSS") / 1e6,
@@ -33,16 +39,29 @@ def look(pair: Pair, minutes: float) -> dict[str, float]:
     }
 
 
-def watched(minutes: float, every: float, folder: Path) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """What it held, time after time, and the run's figures."""
+def watched(
+    minutes: float, every: float, folder: Path
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Measure the process during a run; return the samples and the run's figures."""
     limit = f"+trainer.max_time={{seconds: {60 * minutes:.0f}}}"
-    settings = ["models=tiny", "data.mode=stream", "data.buffer_tokens=100_000", "n_latents=1024", "k=8", limit]
+    settings = [
+        "models=tiny",
+        "data.mode=stream",
+        "data.buffer_tokens=100_000",
+        "n_latents=1024",
+        "k=8",
+        limit,
+    ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [*settings, "logger=none", "train_tokens=100_000_000_000", f"run={folder}"])
-    pair, data, recipe = (instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.recipe))
+        cfg = compose(
+            "train", [*settings, "logger=none", "train_tokens=100_000_000_000", f"run={folder}"]
+        )
+    pair, data, recipe = (
+        instantiate(part, _convert_="all") for part in (cfg.models, cfg.data, cfg.recipe)
+    )
     harvest = instantiate(cfg.harvest, root=folder / "stores")
     sizes = {"train": cfg.n_tokens, "validation": cfg.n_validation, "heldout": cfg.n_heldout}
-    splits = data.stores(pair, list(cfg.hookpoints), None, harvest, sizes)
+    splits = data.make_splits(pair, list(cfg.hookpoints), None, harvest, sizes)
     seen, over = [], threading.Event()
 
     def watch() -> None:
@@ -51,7 +70,9 @@ def watched(minutes: float, every: float, folder: Path) -> tuple[list[dict[str, 
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    _, figures = recipe(splits.train, splits.validation, splits.sources, folder, stream=splits.stream)
+    _, figures = recipe.train(
+        splits.train, splits.validation, splits.sources, folder, stream=splits.stream
+    )
     over.set()
     watcher.join()
     return seen, figures
@@ -59,13 +80,13 @@ def watched(minutes: float, every: float, folder: Path) -> tuple[list[dict[str, 
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
         minutes={"type": float, "default": 60.0, "help": "how long"},
         every={"type": float, "default": 10.0, "help": "seconds from one look to the next"},
     )
     with tempfile.TemporaryDirectory() as scratch:
-        seen, figures = watched(given.minutes, given.every, Path(scratch))
+        seen, figures = watched(args.minutes, args.every, Path(scratch))
     tenth = max(1, len(seen) // 10)
     early, late = seen[tenth : 2 * tenth] or seen, seen[-tenth:]
     most = max(seen, key=lambda one: one["rss_mb"])
@@ -84,8 +105,8 @@ def main() -> None:
     minutes, tokens = figures["train_seconds"] / 60, figures["train_tokens"]
     title = f"{minutes:.0f} minutes of training on a stream, {tokens / 1e6:.1f} million tokens"
     show(title, rows)
-    if given.json:
-        write(given.json, title, rows, given.device, tables={title: rows})
+    if args.json:
+        write(args.json, title, rows, args.device, tables={title: rows})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""One training step against a dense crosscoder in plain PyTorch, and against what cannot be avoided.
+"""One training step, compared with a dense crosscoder in plain PyTorch and with a floor.
 
-floor = one encoder GEMM (fp32 or bf16, whichever is faster) + one pass of fused Adam over all parameters
+floor = one encoder GEMM (fp32 or bf16, whichever is faster) + one pass of fused Adam over all
+parameters
 
-Also against eai-sparsify and sae-lens where they are installed (pip install -e ".[bench]"). All take turns, each in its own
-process and as its own trainer does it: ours, and the floor, keep freed memory (crosscoder/memory.py), the others do not, unless
---keep-for-all. No latent is dead.
+Also against eai-sparsify and sae-lens where they are installed (pip install -e ".[bench]"). All
+take turns, each in its own process and as its own trainer does it: ours, and the floor, keep freed
+memory (crosscoder/runtime/memory.py), the others do not, unless --keep-for-all. No latent is dead.
 """
 
 from dataclasses import dataclass
@@ -15,16 +16,16 @@ from benchmarks import rivals
 from benchmarks.dense import DenseCrosscoder, training_step
 from benchmarks.inputs import pair
 from benchmarks.measure import Contestant, Step, arguments, milliseconds, report
-from crosscoder.activations.batch_topk import BatchTopK
-from crosscoder.losses import LossInput, total
+from crosscoder.core.activations.batch_topk import BatchTopK
+from crosscoder.core.model import Crosscoder
+from crosscoder.losses import LossContext, total
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.model import Crosscoder
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a step."""
+    """Sizes of a step."""
 
     n_latents: int
     width: int
@@ -33,12 +34,14 @@ class Size:
     device: str
 
     def acts(self) -> torch.Tensor:
-        """A batch [batch, 2 · width]."""
-        return torch.randn(self.batch, 2 * self.width, generator=torch.Generator().manual_seed(1)).to(self.device)
+        """Draw a batch [batch, 2 · width]."""
+        return torch.randn(
+            self.batch, 2 * self.width, generator=torch.Generator().manual_seed(1)
+        ).to(self.device)
 
 
 def ours(size: Size) -> dict[str, Step]:
-    """The step that CrosscoderModule and its trainer take, without Lightning."""
+    """Make the step of CrosscoderModule and its trainer, without Lightning."""
     crosscoder = Crosscoder(pair(size.width), size.n_latents, BatchTopK(size.k)).to(size.device)
     optimizer = torch.optim.Adam(crosscoder.parameters(), lr=1e-4, fused=True)
     losses = {"reconstruction": Reconstruction("unsquared"), "auxk": AuxK()}
@@ -46,7 +49,7 @@ def ours(size: Size) -> dict[str, Step]:
 
     def step() -> None:
         x = crosscoder.normalise(acts)
-        loss, _ = total(losses, LossInput(x, crosscoder(x), crosscoder, dead, 0.5, torch.mean))
+        loss, _ = total(losses, LossContext(x, crosscoder(x), crosscoder, dead, 0.5, torch.mean))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), 1.0)
         optimizer.step()
@@ -56,7 +59,7 @@ def ours(size: Size) -> dict[str, Step]:
 
 
 def unavoidable(size: Size) -> dict[str, Step]:
-    """The floor's parts, and gradient clipping, which is listed apart."""
+    """Make the steps of the floor, and gradient clipping, which is listed separately."""
     acts, d_total = size.acts(), 2 * size.width
     W = torch.randn(size.n_latents, d_total, device=size.device) / d_total**0.5
     low, W_low = acts.bfloat16(), W.bfloat16()
@@ -74,8 +77,11 @@ def unavoidable(size: Size) -> dict[str, Step]:
 
 
 def dense(size: Size) -> dict[str, Step]:
-    """What people write."""
-    model, acts = DenseCrosscoder(2 * size.width, size.n_latents, size.k).to(size.device), size.acts()
+    """Make the step of the dense crosscoder."""
+    model, acts = (
+        DenseCrosscoder(2 * size.width, size.n_latents, size.k).to(size.device),
+        size.acts(),
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=True)
     return {"dense": lambda: training_step(model, optimizer, acts)}
 
@@ -103,9 +109,14 @@ def row(size: Size, turns: int, steps: int, keep_for_all: bool) -> dict[str, flo
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(
+    args = arguments(
         str(__doc__),
-        n_latents={"type": int, "nargs": "+", "default": [8192, 16384, 32768], "help": "sizes of the dictionary"},
+        n_latents={
+            "type": int,
+            "nargs": "+",
+            "default": [8192, 16384, 32768],
+            "help": "sizes of the dictionary",
+        },
         width={"type": int, "default": 640, "help": "of each of two sources"},
         k={"type": int, "default": 32, "help": "active latents per token"},
         batch={"type": int, "default": 2048, "help": "tokens"},
@@ -113,10 +124,10 @@ def main() -> None:
         steps={"type": int, "default": 3, "help": "of a turn that count"},
         keep_for_all={"action": "store_true", "help": "the others keep freed memory, too"},
     )
-    sizes = [Size(n, given.width, given.k, given.batch, given.device) for n in given.n_latents]
-    rows = [row(size, given.turns, given.steps, given.keep_for_all) for size in sizes]
-    title = f"One training step, d = {given.width} x 2, k = {given.k}, batch {given.batch:,}"
-    report(title, rows, given.json, given.device)
+    sizes = [Size(n, args.width, args.k, args.batch, args.device) for n in args.n_latents]
+    rows = [row(size, args.turns, args.steps, args.keep_for_all) for size in sizes]
+    title = f"One training step, d = {args.width} x 2, k = {args.k}, batch {args.batch:,}"
+    report(title, rows, args.json, args.device)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Constraints on a crosscoder's weights, kept to after every step. One per file, one YAML each in conf/constraint."""
+"""Constraints on a crosscoder's weights that hold after every step, one per file."""
 
 from crosscoder.constraints.base import Constraint, penalties
+from crosscoder.core.requirements import Requirements
 
-__all__ = ["Constraint", "penalties"]
+__all__ = ["Constraint", "Requirements", "penalties"]

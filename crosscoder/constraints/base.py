@@ -1,68 +1,75 @@
-"""What a constraint is: it puts weights where they may be, before the first step and after every one."""
+"""Interface of constraints: they project the weights before the first step and after every step."""
 
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
 
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.requirements import Requirements
+from crosscoder.core.types import PerLatent
 from crosscoder.errors import UserError
-from crosscoder.model import Crosscoder
-from crosscoder.types import PerLatent
 
 
 @runtime_checkable
 class Constraint(Protocol):
-    """See the module's docstring.
+    """A constraint on the weights of a crosscoder."""
 
-    It may say of itself what it `claims`: which latents it gives a part to, so that no other gives them another.
-    """
+    @property
+    def requirements(self) -> Requirements:
+        """Return what the constraint can be combined with; a class attribute will do."""
+        ...
 
     def begin(self, crosscoder: Crosscoder) -> None:
         """Prepare fresh weights.
 
         Raises:
-            UserError: this crosscoder cannot be constrained so.
+            UserError: The constraint cannot be applied to this crosscoder.
         """
         ...
 
     def project(self, crosscoder: Crosscoder) -> None:
-        """Put weights [in place, without gradient] where they may be."""
+        """Put weights, in place and without gradient, where the constraint allows them."""
         ...
 
     def penalty(self, crosscoder: Crosscoder) -> PerLatent:
-        """By what sparsity penalties are multiplied, [n_latents]; 1 where the constraint says nothing of them."""
+        """Return factors on sparsity penalties, [n_latents]; 1 leaves a latent's penalty alone."""
         ...
 
 
 def penalties(constraints: Iterable[Constraint], crosscoder: Crosscoder) -> PerLatent:
-    """The product of what all constraints say, [n_latents]."""
-    weights = torch.ones(crosscoder.n_latents, device=crosscoder.W_dec.device)
+    """Return the product of the constraints' penalty factors, [n_latents]."""
+    factors = torch.ones(crosscoder.n_latents, device=crosscoder.W_dec.device)
     for constraint in constraints:
-        weights = weights * constraint.penalty(crosscoder)
-    return weights
+        factors = factors * constraint.penalty(crosscoder)
+    return factors
 
 
-def share_of(share: float, crosscoder: Crosscoder, what: str) -> int:
-    """How many latents a share of the dictionary is."""
-    if not 0 <= share <= 1:
-        raise UserError(f"{what} is a share of the latents, from 0 to 1, not {share}")
-    return round(share * crosscoder.n_latents)
+def count_latents(fraction: float, crosscoder: Crosscoder, setting: str) -> int:
+    """Return how many latents a fraction of the dictionary is; `setting` names it in errors."""
+    if not 0 <= fraction <= 1:
+        raise UserError(f"{setting} is a fraction of the latents, from 0 to 1, not {fraction}")
+    return round(fraction * crosscoder.n_latents)
 
 
-def rows_of(parts: int, crosscoder: Crosscoder) -> list[slice]:
-    """The dictionary's rows in so many equal parts; row i of each is the same latent."""
-    n = crosscoder.n_latents // parts
-    return [slice(part * n, (part + 1) * n) for part in range(parts)]
+def split_rows(n_blocks: int, crosscoder: Crosscoder) -> list[slice]:
+    """Return the dictionary's rows in equal blocks; row i of each block is the same latent."""
+    n = crosscoder.n_latents // n_blocks
+    return [slice(block * n, (block + 1) * n) for block in range(n_blocks)]
 
 
 @torch.no_grad()
-def begin_alike(parts: int, crosscoder: Crosscoder, what: str) -> None:
-    """Make `rows_of` one latent: the weights of its first row, and its number."""
-    if crosscoder.n_latents % parts:
+def tie_blocks(n_blocks: int, crosscoder: Crosscoder, name: str) -> None:
+    """Give the blocks of `split_rows` the weights and the latent numbers of the first block."""
+    n_latents = crosscoder.n_latents
+    if n_latents % n_blocks:
         raise UserError(
-            f"{what} has {parts} rows for each latent: n_latents={crosscoder.n_latents} is no multiple of {parts}"
+            f"{name} has {n_blocks} rows for each latent, "
+            f"but n_latents={n_latents} is not a multiple of {n_blocks}"
         )
-    first, *others = rows_of(parts, crosscoder)
-    for part in others:
-        crosscoder.W_enc[part], crosscoder.W_dec[part] = crosscoder.W_enc[first], crosscoder.W_dec[first]
-    crosscoder.groups = torch.arange(first.stop, device=crosscoder.W_dec.device).repeat(parts)
+    first, *others = split_rows(n_blocks, crosscoder)
+    for block in others:
+        crosscoder.W_enc[block] = crosscoder.W_enc[first]
+        crosscoder.W_dec[block] = crosscoder.W_dec[first]
+    latents = torch.arange(first.stop, device=crosscoder.W_dec.device)
+    crosscoder.groups = latents.repeat(n_blocks)

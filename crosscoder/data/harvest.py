@@ -1,49 +1,54 @@
-"""Tokens to activations: one pass per model reads every hookpoint, and writes the store shard by shard.
+"""Tokens to activations: one forward pass per model reads every hookpoint into a store.
 
-A source is identified by its content: weights, adapter, hookpoint, dtype, tokens. What some store under the same root already
-holds under that identity is taken over instead of computed again; what a killed run left complete is kept. Several processes,
-started together or not, share the work: each claims a shard at a time, and takes over what one that died had claimed.
+A source is identified by its content: weights, adapter, hookpoint, dtype, tokens. If another store
+under the same root already holds a source with this identity, its files are linked instead of
+computed again. Shards that a killed run has completed are kept. Several processes, whether they
+were started together or not, divide the work: each locks one shard at a time, and the lock of a
+process that died is free again.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from crosscoder import processes
-from crosscoder.data.compact import compact
-from crosscoder.data.store import FORMAT, Store
+from crosscoder import distributed
+from crosscoder.core.sources import Source, Sources
+from crosscoder.data.harvest_store import open_store
+from crosscoder.data.storage.quantization import make_shard
+from crosscoder.data.storage.store import Store
 from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
-from crosscoder.lm import Hookpoint, Pair
-from crosscoder.lm.hooks import read
-from crosscoder.memory import kept
-from crosscoder.progress import progress
-from crosscoder.sources import Source, Sources
-from crosscoder.types import Tokens
+from crosscoder.io.files import make_folders
+from crosscoder.runtime.memory import retain_freed_memory
+from crosscoder.runtime.progress import progress
+from crosscoder.values import require_choice, require_types
+
+if TYPE_CHECKING:
+    import crosscoder.lm
 
 log = logging.getLogger(__name__)
+NORM_BYTES = torch.float32.itemsize  # a norm is stored with every activation
+WAIT_SECONDS = 1.0  # between two looks at shards that other processes harvest
 
 
 @dataclass(frozen=True)
 class Harvest:
-    """How activations are harvested.
+    """Settings of the harvest of activations.
 
     Args:
-        root: where stores are kept, one folder each.
-        batch_tokens: tokens per forward pass.
-        shard_tokens: tokens per shard, i.e. what a kill can cost at most.
-        storage: "exact", or "int8": half the disk, at the cost that crosscoder/data/compact.py says.
+        root: Folder of the stores, one subfolder each.
+        batch_tokens: Tokens per forward pass.
+        shard_tokens: Tokens per shard: at most these are lost if a process is killed.
+        storage: "exact", or "int8" for half the disk space (see
+            crosscoder/data/storage/quantization.py for the loss).
     """
 
     root: str | Path
@@ -52,176 +57,173 @@ class Harvest:
     storage: Literal["exact", "int8"] = "exact"
 
     def __post_init__(self) -> None:
-        if self.storage not in ("exact", "int8"):
-            raise UserError(f"harvest.storage is exact or int8, not {self.storage!r}")
+        require_choice("harvest.storage", self.storage, ("exact", "int8"))
+        require_types("harvest", self)
 
-    def __call__(self, pair: Pair, sources: Sources, tokens: Mapping[str, TokenSet]) -> dict[str, Store]:
-        """A store of these sources for each token set, e.g. `{"train": …, "heldout": …}`; complete ones are reused."""
-        stores = {split: self._open(pair, sources, token_set) for split, token_set in tokens.items()}
+    def run(
+        self, pair: "crosscoder.lm.Pair", sources: Sources, token_sets: Mapping[str, TokenSet]
+    ) -> dict[str, Store]:
+        """Harvest a store of these sources for each token set; complete stores are reused.
+
+        Args:
+            pair: The models.
+            sources: The sources.
+            token_sets: Token sets by split, e.g. `{"train": …, "heldout": …}`.
+
+        Returns:
+            The stores by split.
+        """
+        root = Path(self.root).expanduser()
+        stores = {}
+        for split, token_set in token_sets.items():
+            stores[split] = open_store(
+                root, pair, sources, token_set, self.shard_tokens, self.storage
+            )
         self._require_space(stores.values())
-        if total := _missing(stores.values()):
-            with kept(), progress() as bar:
-                bar.disable = processes.rank() > 0
-                task = bar.add_task("harvest", total=total, note="")
-                while _missing(stores.values()):
-                    if not self._work(pair, stores, tokens, bar, task):
-                        bar.update(task, description="harvest: waiting for other processes")
-                        time.sleep(1.0)
-                    for store in stores.values():
-                        store.refresh()
-                    bar.update(task, completed=total - _missing(stores.values()))
+        if _count_missing_tokens(stores.values()):
+            self._harvest_all(pair, stores, token_sets)
             pair.release()
         for store in stores.values():
-            if "scale" not in store.meta:
-                store.note(scale=_scales(store))
+            for source in store.sources:
+                store.median_norm(source.name)  # measured on the norms in the shards, once
         return stores
 
-    def _work(
-        self, pair: Pair, stores: Mapping[str, Store], tokens: Mapping[str, TokenSet], bar: Progress, task: TaskID
-    ) -> bool:
-        """Harvest every shard that is missing and that nobody else has claimed; whether there was one."""
-        worked = False
-        for lm in dict.fromkeys(source.lm for store in stores.values() for source in store.sources):
-            for split, store in stores.items():
-                bar.update(task, description=f"harvest {lm}, {split}")
-                for shard in _from_here_on(store):
-                    if not store.missing(shard, lm):
-                        continue
-                    with store.claimed(shard, lm) as ours:
-                        if ours and (wanted := store.missing(shard, lm)):
-                            worked = True
-                            for done in self._fill(pair, lm, wanted, store, shard, tokens[split]):
-                                bar.advance(task, done)
-        return worked
+    def _harvest_all(
+        self,
+        pair: "crosscoder.lm.Pair",
+        stores: Mapping[str, Store],
+        token_sets: Mapping[str, TokenSet],
+    ) -> None:
+        """Harvest until no shard is missing, and wait for the shards of other processes."""
+        total = _count_missing_tokens(stores.values())
+        n_missing = total
+        with retain_freed_memory(), progress() as bar:
+            bar.disable = distributed.rank() > 0
+            task = bar.add_task("harvest", total=total, note="")
+            while n_missing:
+                has_worked = False
+                for lm, split, store in _list_jobs(stores):
+                    bar.update(task, description=f"harvest {lm}, {split}")
+                    advance = partial(bar.advance, task)
+                    for shard in _order_shards(store):
+                        has_worked |= self._harvest_shard(
+                            pair, lm, store, shard, token_sets[split], advance
+                        )
+                if not has_worked:
+                    bar.update(task, description="harvest: waiting for other processes")
+                    time.sleep(WAIT_SECONDS)
+                for store in stores.values():
+                    store.refresh()
+                n_missing = _count_missing_tokens(stores.values())
+                bar.update(task, completed=total - n_missing)
 
-    def _open(self, pair: Pair, sources: Sources, token_set: TokenSet) -> Store:
-        keys = {source.name: _key(pair, source, token_set, self.storage) for source in sources}
-        folder = Path(self.root).expanduser() / hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
-        shards = token_set.starts[:: max(1, self.shard_tokens // token_set.seq_len)].tolist()
-        n = len(token_set.tokens)
-        entries = {
-            s.name: {
-                "width": s.width,
-                "lm": s.lm,
-                "hookpoint": s.hookpoint,
-                "key": keys[s.name],
-                "model": pair.lms[s.lm].spec(),
-            }
-            for s in sources
-        }
-        store = Store.create(
-            folder,
-            {
-                "sources": entries,
-                "contrast": sources.contrast and list(sources.contrast),
-                "dtype": str(pair.dtype).removeprefix("torch."),
-                "seq_len": token_set.seq_len,
-                "counts": [b - a for a, b in pairwise([*shards, n]) if b > a],
-                "tokens_sha256": token_set.sha256,
-                "pair": pair.spec(),
-                **token_set.meta,
-            },
-        )
-        if all(store.complete(column) for column in ("tokens", *sources.names)):
-            return store
-        with store.lock:  # what takes no time is done by one process, the others wait for it
-            store.refresh()
-            for shard in store:
-                if not store.has(shard, "tokens"):
-                    start = sum(store.counts[:shard])  # a store begun with other settings keeps its shards
-                    store.write(shard, "tokens", token_set.tokens[start : start + store.counts[shard]].tensors())
-            for other in _siblings(folder):
-                for source in sources:
-                    for name, entry in other.meta["sources"].items():
-                        if entry.get("key") == keys[source.name] and other.counts == store.counts:
-                            store.adopt(source.name, other, name)
-        return store
+    def _harvest_shard(
+        self,
+        pair: "crosscoder.lm.Pair",
+        lm: str,
+        store: Store,
+        shard: int,
+        token_set: TokenSet,
+        advance: Callable[[int], None],
+    ) -> bool:
+        """Harvest what a shard lacks of one model's sources.
+
+        Returns:
+            Whether there was something to do that no other process is doing.
+        """
+        if not store.find_missing(shard, lm):
+            return False
+        with store.lock_shard(shard, lm) as is_locked:
+            missing = store.find_missing(shard, lm) if is_locked else []
+            if not missing:
+                return False
+            collected: dict[str, list[Tensor]] = {source.name: [] for source in missing}
+            for acts in self._read_shard(pair, lm, missing, store, shard, token_set):
+                for name, rows in acts.items():
+                    collected[name].append(rows)
+                advance(len(acts[missing[0].name]))
+            for name, pieces in collected.items():
+                store.write(shard, name, make_shard(torch.cat(pieces), self.storage))
+        return True
+
+    def _read_shard(
+        self,
+        pair: "crosscoder.lm.Pair",
+        lm: str,
+        sources: list[Source],
+        store: Store,
+        shard: int,
+        token_set: TokenSet,
+    ) -> Iterator[dict[str, Tensor]]:
+        """Yield the activations of a shard by source, one forward pass at a time."""
+        # imported here because it imports transformers, which planted data do not need
+        from crosscoder.data.forward import move_finite, read_streams
+
+        packing = store.meta.get("packing", "positions")
+        batch = max(1, self.batch_tokens // token_set.seq_len)
+        ends = torch.tensor([sum(store.counts[:shard]), sum(store.counts[: shard + 1])])
+        first, last = torch.searchsorted(token_set.starts, ends).tolist()
+        for start in range(first, last, batch):
+            stop = min(start + batch, last)
+            tokens, rows = token_set.get_model_input(lm, start, stop)
+            streams = read_streams(pair, lm, sources, tokens, token_set.seq_len, packing)
+            first_row = int(token_set.starts[start])
+            acts = {}
+            for source, stream in streams.items():
+                acts[source.name] = move_finite(stream[rows], tokens[rows], source, first_row)
+            yield acts
 
     def _require_space(self, stores: Iterable[Store]) -> None:
-        needed = sum(
-            store.counts[shard]
-            * source.width
-            * (1 if self.storage == "int8" else getattr(torch, store.meta["dtype"]).itemsize)
-            for store in stores
-            for source in store.sources
-            for shard in store
-            if not store.has(shard, source.name)
-        )
+        needed = sum(self._count_missing_bytes(store) for store in stores)
         root = Path(self.root).expanduser()
-        root.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(root).free) < needed:
-            raise UserError(f"harvest needs {needed / 1e9:.2f} GB in {root}, where {free / 1e9:.2f} GB are free")
+        make_folders(root)
+        free = shutil.disk_usage(root).free
+        if free < needed:
+            raise UserError(
+                f"harvest needs {needed / 1e9:.2f} GB in {root}, where {free / 1e9:.2f} GB are free"
+            )
 
-    def _fill(
-        self, pair: Pair, lm: str, wanted: list[Source], store: Store, shard: int, token_set: TokenSet
-    ) -> Iterator[int]:
-        """Harvest one shard of one model's sources, yielding how many tokens have been done."""
-        seq_len, batch = token_set.seq_len, max(1, self.batch_tokens // token_set.seq_len)
-        rows = torch.tensor([sum(store.counts[:shard]), sum(store.counts[: shard + 1])])
-        first, last = torch.searchsorted(token_set.starts, rows).tolist()
-        collected: dict[str, list[Tensor]] = {source.name: [] for source in wanted}
-        for start in range(first, last, batch):
-            tokens, rows = token_set.of(lm, start, min(start + batch, last))
-            for source, acts in streams(pair, lm, wanted, tokens, seq_len).items():
-                kept = checked(acts[rows], tokens[rows], source, int(token_set.starts[start]))
-                collected[source.name].append(kept)
-            yield len(tokens[rows])
-        for name, acts in collected.items():
-            whole = torch.cat(acts)
-            store.write(shard, name, compact(whole) if self.storage == "int8" else {"acts": whole})
+    def _count_missing_bytes(self, store: Store) -> int:
+        """Return the size of the shards that a store lacks."""
+        itemsize = 1 if self.storage == "int8" else store.dtype.itemsize
+        n_bytes = 0
+        for source in store.sources:
+            bytes_per_token = source.width * itemsize + NORM_BYTES
+            for shard in store:
+                if not store.has(shard, source.name):
+                    n_bytes += store.counts[shard] * bytes_per_token
+        return n_bytes
 
 
-def streams(pair: Pair, lm: str, sources: Iterable[Source], tokens: Tokens, seq_len: int) -> Mapping[Source, Tensor]:
-    """What one model gives at these sources of its own on whole sequences, each [n, d_source]; all in one pass."""
-    hookpoints = {Hookpoint.parse(source.hookpoint): source for source in sources}
-    ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
-    found = read(pair[lm], list(hookpoints), ids, positions)
-    return {hookpoints[hookpoint]: acts.flatten(0, 1) for hookpoint, acts in found.items()}
+def _count_missing_tokens(stores: Iterable[Store]) -> int:
+    """Return the number of tokens on which models are still to be run, for all models together."""
+    n = 0
+    for store in stores:
+        for lm in _list_lms(store.sources):
+            for shard in store:
+                if store.find_missing(shard, lm):
+                    n += store.counts[shard]
+    return n
 
 
-def checked(acts: Tensor, tokens: Tokens, source: Source, first: int = 0) -> Tensor:
-    """Activations [n, d_source] of these tokens, on the CPU; refused if one is not finite."""
-    if not acts.sum(dtype=torch.float32).isfinite():  # cheaper than to look at each
-        row = int((~acts.isfinite().all(dim=-1)).nonzero()[0, 0])
-        raise UserError(
-            f"{source.lm} gives NaN or infinity at {source.hookpoint}, token {first + row} (id {int(tokens.ids[row])}, "
-            f"document {int(tokens.document[row])}); nothing of this shard was kept"
-        )
-    return acts.cpu()
+def _list_lms(sources: Iterable[Source]) -> list[str]:
+    """Return the names of the models in order."""
+    return list(dict.fromkeys(source.lm for source in sources))
 
 
-def _key(pair: Pair, source: Source, token_set: TokenSet, storage: str) -> str:
-    """The identity of a source's activations."""
-    identity = [FORMAT, pair.lms[source.lm].fingerprint(), source.hookpoint, str(pair.dtype), token_set.sha256]
-    identity += [storage] if storage != "exact" else []
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+def _list_jobs(stores: Mapping[str, Store]) -> list[tuple[str, str, Store]]:
+    """Return (model, split, store), model after model, so that each is loaded once."""
+    sources: list[Source] = []
+    for store in stores.values():
+        sources += store.sources
+    jobs = []
+    for lm in _list_lms(sources):
+        for split, store in stores.items():
+            jobs.append((lm, split, store))
+    return jobs
 
 
-def _siblings(folder: Path) -> Iterable[Store]:
-    return (Store(meta.parent) for meta in folder.parent.glob("*/meta.json") if meta.parent != folder)
-
-
-def _missing(stores: Iterable[Store]) -> int:
-    """Tokens that models have yet to be run on, counted once per model."""
-    lms = [(store, lm) for store in stores for lm in dict.fromkeys(source.lm for source in store.sources)]
-    return sum(store.counts[shard] for store, lm in lms for shard in store if store.missing(shard, lm))
-
-
-def _from_here_on(store: Store) -> list[int]:
-    """All shards: those of this process first, then the others', in case these are late."""
-    mine = list(store)[processes.rank() :: processes.size()]
-    return mine + [shard for shard in store if shard not in set(mine)]
-
-
-def _scales(store: Store) -> dict[str, float]:
-    """Per source the root mean square deviation from the mean, per dimension, of all tokens but BOS and its like."""
-    scales = {}
-    for source in store.sources:
-        n, total, squares = 0, torch.zeros(source.width, dtype=torch.float64), 0.0
-        for shard in store:
-            acts = store.acts(shard, [source.name])[store.tokens(shard).ordinary]
-            for part in acts.split(1024):  # fp32 within a block that fits into the cache, fp64 across blocks
-                x = part.float()
-                n, total, squares = n + len(x), total + x.sum(0), squares + x.square().sum().item()
-        scales[source.name] = ((squares / n - (total / n).square().sum().item()) / source.width) ** 0.5
-    return scales
+def _order_shards(store: Store) -> list[int]:
+    """Return all shards: first those of this process, then the others, in case they are late."""
+    own = list(store)[distributed.rank() :: distributed.size()]
+    return own + [shard for shard in store if shard not in set(own)]

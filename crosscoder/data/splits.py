@@ -1,125 +1,115 @@
-"""What a `data=` choice gives: a store to train on and a store of held-out documents, whatever they are made from."""
+"""The stores of a run: for training, validation and held-out figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
 
-from crosscoder.data.aligned import pack_aligned
+from crosscoder.core.sources import Sources
+from crosscoder.data.corpora.corpus import Split
+from crosscoder.data.exclude import EXCLUDE
 from crosscoder.data.harvest import Harvest
-from crosscoder.data.scale import median_norms
-from crosscoder.data.store import Store
-from crosscoder.data.stream import Stream
-from crosscoder.data.text import Corpus, Part
-from crosscoder.data.tokens import TokenSet, pack
+from crosscoder.data.normalization import measure_median_norms
+from crosscoder.data.storage.finite import require_finite
+from crosscoder.data.storage.store import Store
 from crosscoder.errors import UserError
-from crosscoder.lm import Pair
-from crosscoder.sources import Sources
+
+if TYPE_CHECKING:
+    import crosscoder.data.streaming
+    import crosscoder.lm
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Stores of three kinds of documents; `sources` are what they hold, in the order and with the contrast asked for.
+    """Stores of three kinds of documents.
 
-    Weights are trained on `train`, what inference needs beside them is fitted on `validation`, figures are of `heldout`. With a
-    `stream` weights are trained on that, and `train` holds its first tokens.
+    Args:
+        train: The store on which weights are trained; with a stream, its first tokens.
+        validation: The store on which the rest of what inference needs is fitted.
+        heldout: The store of the figures.
+        sources: The sources that were asked for, in order, with the pair that is compared.
+        stream: The stream on which weights are trained instead of `train`.
     """
 
     train: Store
     validation: Store
     heldout: Store
     sources: Sources
-    stream: Stream | None = None
+    stream: Optional["crosscoder.data.streaming.Stream"] = None
 
-    def provenance(self) -> dict:
-        """What a saved crosscoder says of its making: enough to evaluate it again."""
+    def __post_init__(self) -> None:
+        for store in (self.train, self.validation, self.heldout):
+            if not any(store.tokens(shard).is_content.any() for shard in store):
+                raise UserError(
+                    f"store {store.folder} has no tokens but special ones: "
+                    "nothing can be learnt or measured on it"
+                )
+
+    def provenance(self, run: Path | None = None) -> dict:
+        """Return the data's entries of a crosscoder's provenance: enough to evaluate it again.
+
+        Args:
+            run: The run folder. Folders inside it are named relative to it, so that the run can be
+                moved; all others are absolute.
+        """
         return {
-            "train": None if self.stream else str(self.train.folder.absolute()),
-            "validation": str(self.validation.folder.absolute()),
-            "heldout": str(self.heldout.folder.absolute()),
+            "train": None if self.stream else _name_folder(run, self.train.folder),
+            "validation": _name_folder(run, self.validation.folder),
+            "heldout": _name_folder(run, self.heldout.folder),
             "tokens_sha256": self.train.tokens_sha256,
             "pair": self.train.meta.get("pair"),
-            "median_norms": median_norms(self.heldout, self.sources),
+            "median_norms": measure_median_norms(self.heldout, self.sources),
         }
 
 
-@dataclass(frozen=True)
-class Text:
-    """Documents that are tokenised, packed and harvested from a pair.
-
-    Args:
-        corpora: where the documents come from (crosscoder/data/text.py).
-        shares: each corpus's share of the tokens.
-        seq_len: tokens per sequence.
-        mode: "store" keeps the training tokens' activations on disk; "stream" trains on them as they come from the models.
-        buffer_tokens, sample_tokens: of a stream: how many are in memory, and on how many of the first its scale is measured.
-    """
-
-    corpora: Sequence[Corpus]
-    shares: Sequence[float]
-    seq_len: int = 256
-    mode: Literal["store", "stream"] = "store"
-    buffer_tokens: int = 500_000
-    sample_tokens: int = 65_536
-
-    def __post_init__(self) -> None:
-        if len(self.corpora) != len(self.shares) or not self.corpora or min(self.shares) <= 0:
-            raise UserError(
-                f"data needs one positive share per corpus: {len(self.corpora)} corpora, shares {list(self.shares)}"
-            )
-        if self.mode not in ("store", "stream"):
-            raise UserError(f"data.mode is store or stream, not {self.mode!r}")
-
-    def stores(
-        self,
-        pair: Pair,
-        hookpoints: Sequence[str],
-        names: Sequence[str] | None,
-        harvest: Harvest,
-        sizes: Mapping[Part, int],
-    ) -> Splits:
-        """Harvest these hookpoints of the pair, or reuse what was harvested; only the named sources, if any are named."""
-        every = pair.sources(hookpoints)
-        sources = every.subset(names or every.names)
-        read, stream = every.behind(sources.names), None
-        if self.mode == "stream" and pair.aligned:
-            raise UserError(
-                "data.mode=stream needs one tokenizer for all models; with models.align=spans there is data.mode=store"
-            )
-        if self.mode == "stream":
-            text = self.corpora, self.shares, self.seq_len, sizes["train"]
-            stream = Stream(pair, read, sources, *text, harvest.batch_tokens, self.buffer_tokens)
-            sizes = {**sizes, "train": min(sizes["train"], self.sample_tokens)}
-        tokens = {part: self._packed(pair, part, n) for part, n in sizes.items()}
-        return Splits(**harvest(pair, read, tokens), sources=sources, stream=stream)
-
-    def _packed(self, pair: Pair, part: Part, n_tokens: int) -> TokenSet:
-        given = self.corpora, self.shares, part, n_tokens, self.seq_len
-        return pack_aligned(pair.tokenizers, pair.leader, *given) if pair.aligned else pack(pair.tokenizer, *given)
+def _name_folder(run: Path | None, folder: Path) -> str:
+    """Return a folder's absolute path, or its path in the run folder if it is inside."""
+    if run is not None and folder.resolve().is_relative_to(run.resolve()):
+        return folder.resolve().relative_to(run.resolve()).as_posix()
+    return str(folder.absolute())
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Stores that exist already, ours or foreign: folders as described in crosscoder/data/store.py.
+    """Stores that exist already, from this package or from elsewhere; a choice of `data`.
 
-    Without a validation store the train store serves.
+    Args:
+        train: Folder of a store, in the format of crosscoder/data/storage/store.py.
+        heldout: Folder of the store of the figures.
+        validation: Folder of a third store; without it the train store is used.
     """
 
     train: str
     heldout: str
     validation: str | None = None
 
-    def stores(
+    def get_sources(
         self,
-        pair: Pair,
+        pair: "crosscoder.lm.Pair",
+        hookpoints: Sequence[str],
+        names: Sequence[str] | None,
+    ) -> Sources:
+        """Return the sources of the train store, or the named ones."""
+        held = Store(self.train).sources
+        return held.subset(names or held.names)
+
+    def make_splits(
+        self,
+        pair: "crosscoder.lm.Pair",
         hookpoints: Sequence[str],
         names: Sequence[str] | None,
         harvest: Harvest,
-        sizes: Mapping[Part, int],
+        sizes: Mapping[Split, int],
     ) -> Splits:
-        """Open them; the sources are the named ones, or all of the train store."""
-        train, heldout = Store(self.train), Store(self.heldout)
-        sources = train.sources.subset(names or train.sources.names)
+        """Open the stores, and refuse NaN and infinity in those on which something is measured."""
+        train = Store(self.train)
+        heldout = Store(self.heldout)
         validation = Store(self.validation) if self.validation else train
-        for store in (validation, heldout):
+        sources = train.sources.subset(names or train.sources.names)
+        for store in (train, validation, heldout):
             store.require(sources)
+        # a harvested store is finite; one from elsewhere may not be
+        require_finite(heldout, sources, EXCLUDE)
+        if self.validation:
+            require_finite(validation, sources, EXCLUDE)
         return Splits(train, validation, heldout, sources)

@@ -1,5 +1,7 @@
-"""Evals: each looks at a saved crosscoder and held-out data, and gives a Result. One per file, one YAML each."""
+"""Evals of saved crosscoders on held-out data: one per file, with one YAML each in conf/eval."""
 
-from crosscoder.evals.base import Eval, Result, Subject
+from crosscoder.evals.base import Eval, Result
+from crosscoder.evals.context import EvalContext
+from crosscoder.evals.runner import EvalOutcome, Runner
 
-__all__ = ["Eval", "Result", "Subject"]
+__all__ = ["Eval", "EvalContext", "EvalOutcome", "Result", "Runner"]

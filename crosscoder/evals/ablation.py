@@ -1,10 +1,10 @@
-"""Latents chosen on some questions, ablated on others: what becomes of the behaviour, and of everything else.
+"""Ablate latents that were chosen on other questions: effect on the behaviour, side effects.
 
-The ranking comes from split A (the table's verdict and a contrast of prompts), every figure from split B, whose topics and
-framings A does not share. Both models are edited: `kl_plain` is the finetuned one's, `kl_plain_base` the other's.
+The ranking comes from the behaviour's training questions (the table's verdict and a contrast of
+prompts), every figure from its held-out questions. Both models are edited: `kl_plain` is the
+finetuned one's, `kl_plain_base` the other's.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -15,208 +15,264 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from crosscoder.behaviour.bootstrap import mean as mean_of
-from crosscoder.behaviour.questions import side_by_side
-from crosscoder.diff.analysis import Analysis
-from crosscoder.diff.prompts import PromptContrast
-from crosscoder.diff.table import LatentTable
+from crosscoder.analysis.reading import mask_known_tokens
+from crosscoder.analysis.spans import PROMPT_SPANS
+from crosscoder.analysis.table import LatentTable
+from crosscoder.behaviours.bootstrap import bootstrap_mean
+from crosscoder.behaviours.questions import tabulate_answers
+from crosscoder.core.intervention import Intervention
+from crosscoder.core.model import Crosscoder
 from crosscoder.errors import NotApplicable
-from crosscoder.evals import baselines
-from crosscoder.evals.base import Result, Subject
-from crosscoder.evals.ranking import RANKINGS, qualify
-from crosscoder.evals.trial import Asking, Bench, Trial
+from crosscoder.evals.base import Result
+from crosscoder.evals.context import EvalContext
+from crosscoder.evals.support.baselines import (
+    match_latents,
+    remove_mean_difference,
+    remove_probe,
+    select_last_tokens,
+)
+from crosscoder.evals.support.benchmark import contrast_training_prompts, open_benchmark
+from crosscoder.evals.support.chosen import describe_latents
+from crosscoder.evals.support.measured import TABLE
+from crosscoder.evals.support.measurement import InterventionBenchmark, InterventionResult
+from crosscoder.evals.support.rankings import RANKINGS, qualify
+from crosscoder.evals.support.token_injection import count_triggered, inject_tokens
 from crosscoder.interventions.ablate import ablate
 from crosscoder.interventions.patch import patch
 from crosscoder.interventions.splice import splice
-from crosscoder.lm.scoring import by_token, conversations, divergence, hidden
-from crosscoder.model import Crosscoder
+from crosscoder.lm.log_probs import compute_in_chunks, compute_kl
+from crosscoder.lm.scoring import batch_conversations, compute_final_states
+from crosscoder.values import require_types
 
-OURS = "candidates"
+OURS = "candidates"  # the ranking whose first latents are the headline
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class AblationEval:
-    """Scalars `removed@N` and what it costs, for each N of `headline`; tables of the sweep, of baselines, of answers.
+    """Effect and cost of ablating the first N latents, for each N of `headline`.
 
-    Scalars that are not defined, as `removed` is where the models do not differ, are absent.
+    Scalars: `removed@N`, `kl_plain@N` and so on. Those that are not defined are absent, e.g.
+    `removed@N` if the models do not differ. Tables: the sweep, baselines and answers.
 
     Args:
-        analysis: makes the table of latents.
-        choose: prompt pairs of split A; its first prompts are those that show the behaviour.
-        asking: questions of split B.
-        sizes: of the sweep, by log-probability contrast.
-        headline: numbers of latents with which answers are generated.
+        n_pairs: Number of pairs of prompts on which the latents are chosen.
+        n_questions: Number of questions on which they are ablated.
+        n_plain: Number of tokens of held-out documents on which the KL is measured.
+        max_new_tokens: Longest answer, in tokens.
+        sizes: Numbers of latents in the sweep, which measures log-probability differences. There is
+            none if the questions have no answers.
+        headline: Numbers of latents with which answers are generated.
     """
 
-    analysis: Analysis
-    choose: PromptContrast
-    asking: Asking
+    n_pairs: int = 128
+    n_questions: int = 32
+    n_plain: int = 1024
+    max_new_tokens: int = 64
     sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
     headline: Sequence[int] = (2, 4, 8, 16)
 
-    def __call__(self, subject: Subject) -> Result:
-        with torch.no_grad(), self.asking(subject) as bench:
-            return self._on(bench, subject)
+    def __post_init__(self) -> None:
+        require_types("eval.ablation", self)
 
-    def _on(self, bench: Bench, subject: Subject) -> Result:
-        start, crosscoder, groups = time.perf_counter(), subject.crosscoder, self.asking.groups
-        table, name = self.analysis(crosscoder, subject.heldout), self.choose.name
-        read = self.choose.read(crosscoder, bench.pair)
-        table = table.with_columns(self.choose.columns(crosscoder, *read))
-        orders = {ranking: order(table, name, subject.seed) for ranking, order in RANKINGS.items()}
+    def needs_models(self, context: EvalContext) -> bool:
+        """Return True: the edited model answers questions."""
+        return True
+
+    def __call__(self, context: EvalContext) -> Result:
+        """Evaluate the crosscoder."""
+        limits = (self.n_questions, self.n_plain, self.max_new_tokens)
+        with torch.no_grad(), open_benchmark(context, *limits) as benchmark:
+            return self._evaluate(benchmark, context)
+
+    def _evaluate(self, benchmark: InterventionBenchmark, context: EvalContext) -> Result:
+        crosscoder = context.crosscoder
+        behaviour = benchmark.behaviour
+        name = behaviour.name
+        table, prompts = contrast_training_prompts(context, benchmark, self.n_pairs)
+        last_tokens = select_last_tokens(prompts)
+        orders = {ranking: rank(table, name, context.seed) for ranking, rank in RANKINGS.items()}
         chosen = [int(latent) for latent in orders[OURS]]
         if not chosen:
-            raise NotApplicable("every latent is dead on the held-out tokens: there is nothing to ablate")
-        sweep = self._sweep(bench, crosscoder, orders)
+            raise NotApplicable(
+                "every latent is dead on the held-out tokens: there is nothing to ablate"
+            )
+        sweep = self._sweep(benchmark, crosscoder, orders) if benchmark.has_answers else []
         by_norm = orders["decoder norm"][: max(self.headline)].tolist()
-        tried = self._trials(bench, crosscoder, table, chosen, by_norm, baselines.before_answers(*read))
-        rows = {trial: bench.row(done) for trial, done in tried.items()}
-        solo = self._solo(bench, crosscoder, chosen[: self.headline[-1]])
-        scalars = self._scalars(bench, crosscoder, tried, rows, chosen) | {
-            f"solo/{key}": value for key, value in solo.items()
-        }
-        scalars |= {"qualified": int(qualify(table, name).sum())}
+        changes = self._make_changes(
+            crosscoder, table, chosen, by_norm, last_tokens, benchmark.seed
+        )
+        results = {title: benchmark.evaluate(title, change) for title, change in changes.items()}
+        rows = {title: benchmark.make_row(result) for title, result in results.items()}
+        solo = self._compare_solo(benchmark, crosscoder, chosen[: self.headline[-1]])
+        scalars = self._make_scalars(benchmark, crosscoder, results, rows, chosen)
+        scalars |= {f"solo/{key}": value for key, value in solo.items()}
+        scalars["qualified"] = int(qualify(table, name).sum())
+        used = chosen[: max(self.headline)]
+        injections = inject_tokens(context, benchmark.pair, prompts, used)
+        scalars["token_triggered"] = count_triggered(injections)
         tables = {
             "interventions": list(rows.values()),
-            "margins": self._margins(bench, tried),
+            "margins": self._compare_with_baselines(benchmark, results),
             "sweep": sweep,
-            "latents": latents_of(table, name, chosen[: max(self.headline)]),
-            "answers": self._answers(bench, tried),
+            "latents": describe_latents(table, name, injections),
+            TABLE: [injection.make_columns() for injection in injections],
+            PROMPT_SPANS: benchmark.list_spans(prompts),
+            "answers": self._list_answers(benchmark, results),
         }
         meta = {
             "n_tokens": table.meta["n_tokens"],
-            "n_questions": len(bench.asked),
-            "groups": list(groups),
-            "split": {"choose": repr(self.choose.pairs), "measure": repr(self.asking.questions)},
-            "seed": subject.seed,
-            "seconds": time.perf_counter() - start,
+            "n_questions": len(benchmark.questions),
+            "groups": [behaviour.framing, behaviour.control],
+            "split": {"choose": repr(behaviour.train), "measure": repr(behaviour.heldout)},
         }
-        return Result("ablation", {key: x for key, x in scalars.items() if isfinite(x)}, tables, meta)
+        defined = {key: value for key, value in scalars.items() if isfinite(value)}
+        not_empty = {title: rows for title, rows in tables.items() if rows}
+        return Result("ablation", defined, not_empty, meta)
 
-    def _sweep(self, bench: Bench, crosscoder: Crosscoder, orders: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Log-probability contrast by ranking and number of latents, with the clean models' beside it."""
+    def _sweep(
+        self,
+        benchmark: InterventionBenchmark,
+        crosscoder: Crosscoder,
+        orders: dict[str, np.ndarray],
+    ) -> list[Row]:
+        """Return log-probability differences by ranking and number of latents.
+
+        The clean model's are beside them, for both framings.
+        """
         rows = []
 
-        def add(ranking: str, n: int, values: np.ndarray) -> None:
-            mean, low, high = mean_of(values, bench.seed)
-            rows.append({"ranking": ranking, "latents": n, "contrast": mean, "low": low, "high": high})
+        def add_row(ranking: str, n: int, values: np.ndarray) -> None:
+            average, low, high = bootstrap_mean(values, benchmark.seed)
+            row = {"ranking": ranking, "latents": n, "contrast": average, "low": low, "high": high}
+            rows.append(row)
 
-        clean = bench.contrast(None, bench.asked)
-        add(f"{bench.edited}, {bench.other[0].group}", 0, bench.contrast(None, bench.other))
+        clean = benchmark.logprob_diff(None, benchmark.questions)
+        control = benchmark.logprob_diff(None, benchmark.control_questions)
+        add_row(f"{benchmark.edited_model}, {benchmark.control_group}", 0, control)
         for ranking, order in orders.items():
-            add(ranking, 0, clean)
-            for n in (n for n in self.sizes if n <= len(order)):
-                add(ranking, n, bench.contrast(ablate(crosscoder, order[:n].tolist()), bench.asked))
+            add_row(ranking, 0, clean)
+            for n in self.sizes:
+                if n > len(order):
+                    continue
+                change = ablate(crosscoder, order[:n].tolist())
+                add_row(ranking, n, benchmark.logprob_diff(change, benchmark.questions))
         return rows
 
-    def _trials(
+    def _make_changes(
         self,
-        bench: Bench,
         crosscoder: Crosscoder,
         table: LatentTable,
         chosen: list[int],
         by_norm: list[int],
-        before: tuple[Tensor, Tensor],
-    ) -> dict[str, Trial]:
-        """Everything about the headline, and about what it is compared with."""
-        seed, (a, b) = bench.seed, before
-        changes = {
-            **{f"ours@{n}": ablate(crosscoder, chosen[:n]) for n in self.headline},
-            **{
-                f"random@{n}": ablate(crosscoder, baselines.matched(table, chosen[:n], seed + n)) for n in self.headline
-            },
-            f"decoder norm@{max(self.headline)}": ablate(crosscoder, by_norm),
-            "mean difference": baselines.mean_difference(crosscoder, a, b),
-            "probe": baselines.probe(crosscoder, a, b, seed),
-            "splice, nothing ablated": splice(crosscoder),
-            "base activations": patch(crosscoder, "none"),
-        }
-        return {name: bench(name, change) for name, change in changes.items()}
+        last_tokens: tuple[Tensor, Tensor],
+        seed: int,
+    ) -> dict[str, Intervention]:
+        """Return the ablations of the headline, and the interventions they are compared with."""
+        changes = {}
+        for n in self.headline:
+            changes[f"ours@{n}"] = ablate(crosscoder, chosen[:n])
+        for n in self.headline:
+            others = match_latents(table, chosen[:n], seed + n)
+            changes[f"random@{n}"] = ablate(crosscoder, others)
+        changes[f"decoder norm@{max(self.headline)}"] = ablate(crosscoder, by_norm)
+        first, second = last_tokens
+        changes["mean difference"] = remove_mean_difference(crosscoder, first, second)
+        changes["probe"] = remove_probe(crosscoder, first, second, seed)
+        changes["splice, nothing ablated"] = splice(crosscoder)
+        changes["base activations"] = patch(crosscoder, "none")
+        return changes
 
-    def _scalars(
+    def _make_scalars(
         self,
-        bench: Bench,
+        benchmark: InterventionBenchmark,
         crosscoder: Crosscoder,
-        tried: dict[str, Trial],
-        rows: dict[str, dict[str, Any]],
+        results: dict[str, InterventionResult],
+        rows: dict[str, Row],
         chosen: list[int],
     ) -> dict[str, float]:
         scalars: dict[str, float] = {}
         for n in self.headline:
-            ours = tried[f"ours@{n}"]
-            scalars |= {
-                f"removed@{n}": rows[f"ours@{n}"]["removed"],
-                f"removed_random@{n}": rows[f"random@{n}"]["removed"],
-                f"kl_plain@{n}": ours.kl_plain,
-                f"kl_plain_base@{n}": bench.kl_plain(ablate(crosscoder, chosen[:n]), bench.reference),
-                f"{bench.other[0].group}_nll_rise@{n}": float(ours.other_rise.mean()),
-                f"coherence_nll_rise@{n}": float(ours.coherence_rise.mean()),
-            }
+            ours = results[f"ours@{n}"]
+            change = ablate(crosscoder, chosen[:n])
+            kl_plain_base = benchmark.measure_plain_kl(change, benchmark.base_model)
+            control_rise = float(ours.control_rise.mean())
+            scalars[f"removed@{n}"] = rows[f"ours@{n}"]["removed"]
+            scalars[f"removed_random@{n}"] = rows[f"random@{n}"]["removed"]
+            scalars[f"kl_plain@{n}"] = ours.kl_plain
+            scalars[f"kl_plain_base@{n}"] = kl_plain_base
+            scalars[f"{benchmark.control_group}_nll_rise@{n}"] = control_rise
+            scalars[f"coherence_nll_rise@{n}"] = float(ours.coherence_rise.mean())
         scalars["removed_mean_difference"] = rows["mean difference"]["removed"]
         scalars["removed_splice"] = rows["splice, nothing ablated"]["removed"]
         scalars["removed_base_activations"] = rows["base activations"]["removed"]
         return scalars
 
-    def _margins(self, bench: Bench, tried: dict[str, Trial]) -> list[dict[str, Any]]:
-        """By how much more of the answers stop showing the behaviour than under a baseline, question by question."""
+    def _compare_with_baselines(
+        self, benchmark: InterventionBenchmark, results: dict[str, InterventionResult]
+    ) -> list[Row]:
+        """Return how many more answers stop showing the behaviour than under each baseline.
+
+        Answers are compared question by question.
+        """
         rows = []
         for n in self.headline:
-            ours = tried[f"ours@{n}"].shows
-            others = [f"random@{n}"] + ([] if n < max(self.headline) else ["mean difference", f"decoder norm@{n}"])
-            for name in others:
-                margin, low, high = mean_of(tried[name].shows - ours, bench.seed)
-                rows.append({"ours": f"ours@{n}", "over": name, "margin": margin, "low": low, "high": high})
+            ours = results[f"ours@{n}"].shows
+            others = [f"random@{n}"]
+            if n == max(self.headline):
+                others += ["mean difference", f"decoder norm@{n}"]
+            for other in others:
+                margin, low, high = bootstrap_mean(results[other].shows - ours, benchmark.seed)
+                row = {"ours": f"ours@{n}", "over": other}
+                rows.append(row | {"margin": margin, "low": low, "high": high})
         return rows
 
-    def _solo(self, bench: Bench, crosscoder: Crosscoder, latents: list[int]) -> dict[str, float]:
-        """How far the code read from one model alone agrees with the paired one, and the answers with it."""
+    def _compare_solo(
+        self, benchmark: InterventionBenchmark, crosscoder: Crosscoder, latents: list[int]
+    ) -> dict[str, float]:
+        """Compare the code that is read from one model alone with the paired one.
+
+        Returns:
+            Cosine of the codes, KL(paired ‖ solo) under the ablation, and the fraction of the
+            behaviour that the ablation by solo codes removes.
+        """
         change = ablate(crosscoder, latents)
-        reading = bench.pair.read([question.prompt for question in bench.asked], opening=True)
-        acts = reading.acts[reading.tokens.ordinary].split(2048)
-        cosine = torch.cat(
-            [
-                cosine_similarity(crosscoder.encode(x).to_dense(), crosscoder.encode(x, mode="solo").to_dense())
-                for x in acts
-            ]
-        )
+        prompts = [question.prompt for question in benchmark.questions]
+        cosines = []
+        reading = benchmark.pair.read(prompts, opening=True)
+        for acts in reading.acts[mask_known_tokens(crosscoder, reading)].split(2048):
+            paired = crosscoder.encode(acts).to_dense()
+            solo = crosscoder.encode(acts, mode="solo").to_dense()
+            cosines.append(cosine_similarity(paired, solo))
         divergences = []
-        prompts = [question.prompt for question in bench.asked]
-        for batch in conversations(bench.pair.tokenizer, prompts, bench.clean):
-            with bench.editing(change) as model:
-                paired = hidden(model, batch)
-            with bench.editing(change, mode="solo") as model:
-                alone = hidden(model, batch)
-            divergences.append(by_token(model, divergence, hiddens=[paired, alone]))
-        texts = bench.answer(change, bench.asked, "solo", mode="solo")
+        for batch in batch_conversations(
+            benchmark.pair.tokenizer, prompts, benchmark.clean_answers
+        ):
+            with benchmark.edit(change) as model:
+                paired = compute_final_states(model, batch)
+            with benchmark.edit(change, mode="solo") as model:
+                solo = compute_final_states(model, batch)
+            divergences.append(compute_in_chunks(model, compute_kl, hiddens=[paired, solo]))
+        texts = benchmark.generate_answers(change, benchmark.questions, "solo", mode="solo")
+        shows = benchmark.detect_behaviour(change, benchmark.questions, texts, mode="solo")
+        removed, _, _ = benchmark.removed_fraction(shows)
         return {
-            "cosine": float(cosine.mean()),
+            "cosine": float(torch.cat(cosines).mean()),
             "kl": float(torch.cat(divergences).mean()),
-            "removed": bench.removed(bench.shows(texts))[0],
+            "removed": removed,
         }
 
-    def _answers(self, bench: Bench, tried: dict[str, Trial]) -> list[dict[str, Any]]:
-        """Answers side by side."""
-        shown = [f"ours@{n}" for n in self.headline] + [
-            f"random@{max(self.headline)}",
-            "mean difference",
-            "base activations",
-        ]
-        columns = {bench.reference: bench.base, bench.edited: bench.clean, bench.other[0].group: bench.own}
-        columns |= {name: tried[name].answers for name in shown}
-        return side_by_side(bench.asked, columns)
-
-
-def latents_of(table: LatentTable, contrast: str, chosen: Sequence[int]) -> list[dict[str, Any]]:
-    """What is known about the latents that are ablated, in their order."""
-    frame = table.frame.assign(qualifies=qualify(table, contrast)).set_index("latent").loc[list(chosen)]
-    shown = [
-        contrast,
-        f"{contrast}/holm",
-        "qualifies",
-        "verdict",
-        "delta_norm",
-        "cosine",
-        "density",
-        "difference_share",
-    ]
-    return [{"latent": latent, **row} for latent, row in zip(chosen, frame[shown].to_dict("records"), strict=True)]
+    def _list_answers(
+        self, benchmark: InterventionBenchmark, results: dict[str, InterventionResult]
+    ) -> list[Row]:
+        """Return the answers side by side."""
+        columns = {
+            benchmark.base_model: benchmark.base_answers,
+            benchmark.edited_model: benchmark.clean_answers,
+            benchmark.control_group: benchmark.control_answers,
+        }
+        titles = [f"ours@{n}" for n in self.headline]
+        titles += [f"random@{max(self.headline)}", "mean difference", "base activations"]
+        for title in titles:
+            columns[title] = results[title].answers
+        return tabulate_answers(benchmark.questions, columns)

@@ -1,107 +1,114 @@
-"""What an eval is: it looks at a saved crosscoder and held-out data, and gives a Result."""
+"""The interface of an eval: it takes an EvalContext and returns a Result."""
 
-import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NotRequired, Protocol, runtime_checkable
 
-from crosscoder.data import Store
-from crosscoder.errors import NotApplicable
-from crosscoder.lm import Pair
-from crosscoder.model import Crosscoder
-from crosscoder.runs import write_json
-from crosscoder.training import Recipe
+from typing_extensions import TypedDict
+
+from crosscoder.errors import UserError
+from crosscoder.evals.context import EvalContext
+from crosscoder.io.run_dir import write_json
+from crosscoder.io.schema import Number, Object, Whole, read_json
+from crosscoder.terminal.escapes import escape_controls
+
+N_SHOWN = 20  # figures that are shown
 
 
 @runtime_checkable
 class Saveable(Protocol):
-    """A table that goes into a file of its own."""
+    """A table that is saved in a file of its own."""
 
     def save(self, path: str | Path) -> Path:
-        """Write it, whole or not at all."""
+        """Write the file completely or not at all."""
         ...
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is evaluated: a folded crosscoder, held-out activations, and what loads the language models, where there are any.
+class ResultContent(TypedDict):
+    """Content of a result's JSON file."""
 
-    `recipe()` is how the crosscoder was trained, for evals that train others beside it; they keep them in `folder`.
-    """
-
-    crosscoder: Crosscoder
-    heldout: Store
-    pair: Pair | None
-    seed: int = 0
-    recipe: Callable[[], Recipe] | None = None
-    folder: Path | None = None
-
-    def models(self, what: str) -> Pair:
-        """The language models; `what` needs them.
-
-        Raises:
-            NotApplicable: there are none, or none has the streams that the crosscoder reads, or they have different tokenizers.
-        """
-        if self.pair is None:
-            raise NotApplicable(f"{what} the language models, and this crosscoder was trained without any")
-        if elsewhere := [s.name for s in self.crosscoder.sources if s.lm not in self.pair.lms]:
-            raise NotApplicable(f"{what} the language models, and none of them has the stream {', '.join(elsewhere)}")
-        if self.pair.aligned:
-            raise NotApplicable(
-                f"{what} language models with one tokenizer, and {', '.join(self.pair.lms)} have their own"
-            )
-        return self.pair
-
-    def stores(self) -> tuple[Store, Store, Store]:
-        """What the crosscoder was trained on, what its threshold was fitted on, and the held-out one."""
-        made_with = self.crosscoder.provenance
-        train = made_with.get("train", "")
-        if train is None:
-            raise NotApplicable(
-                "the crosscoder was trained on a stream, which is gone: others cannot be trained beside it"
-            )
-        if not train or not Path(train).is_dir():
-            raise NotApplicable(
-                f"the activations the crosscoder was trained on are not at {train}: others cannot be trained beside it"
-            )
-        return Store(train), Store(made_with.get("validation") or train), self.heldout
+    name: str
+    scalars: dict[str, Whole | Number | None]
+    tables: NotRequired[dict[str, list[Object]]]
+    meta: NotRequired[Object]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Numbers by flat key, tables by name (rows as dicts), what was evaluated, and files that stand beside the JSON."""
+    """Figures of one eval.
+
+    Args:
+        name: Name of the eval; the file is `<name>.json`.
+        scalars: Numbers by flat key.
+        tables: Tables by name, a list of rows each.
+        meta: What was evaluated and how. `meta["left_out"]` says why the result lacks something.
+        files: Tables that are saved beside the JSON, by file name. None removes an older file.
+        errors: Unexpected errors of those steps that the eval can do without, by step.
+    """
 
     name: str
     scalars: dict[str, float]
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
-    files: Mapping[str, Saveable] = field(default_factory=dict, compare=False)
+    files: Mapping[str, Saveable | None] = field(default_factory=dict, compare=False)
+    errors: Mapping[str, Exception] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        lines = [f"Result '{escape_controls(self.name)}': {len(self.scalars)} figures"]
+        for key, value in list(self.scalars.items())[:N_SHOWN]:
+            figure = "–" if math.isnan(value) else f"{value:.4g}"
+            lines.append(f"  {escape_controls(key)}  {figure}")
+        if len(self.scalars) > N_SHOWN:
+            lines.append(f"  … and {len(self.scalars) - N_SHOWN} more in .scalars")
+        for name, rows in self.tables.items():
+            lines.append(f"  table '{escape_controls(name)}' of {len(rows):,} rows")
+        for name in self.files:
+            lines.append(f"  file {escape_controls(name)}")
+        for name, reason in dict(self.meta.get("left_out") or {}).items():
+            lines.append(f"  left out: {escape_controls(f'{name}, {reason}')}")
+        return "\n".join(lines)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `<name>.json`, whole or not at all, after the files that belong to it."""
+        """Write the result's files, then `<name>.json`, each completely or not at all."""
         for name, file in self.files.items():
-            file.save(Path(folder) / name)
+            if file is None:
+                (Path(folder) / name).unlink(missing_ok=True)
+            else:
+                file.save(Path(folder) / name)
         path = Path(folder) / f"{self.name}.json"
-        write_json(path, {"name": self.name, "scalars": self.scalars, "tables": self.tables, "meta": self.meta})
+        content = {
+            "name": self.name,
+            "scalars": self.scalars,
+            "tables": self.tables,
+            "meta": self.meta,
+        }
+        write_json(path, content)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":
-        """Read what `save` wrote."""
-        return cls.of(json.loads(Path(path).read_text()))
+        """Read a result that `save` wrote; a scalar that is null becomes NaN.
 
-    @classmethod
-    def of(cls, content: dict[str, Any]) -> "Result":
-        """From what a file holds, where null stands for what is not a number."""
-        scalars = {key: float("nan") if value is None else value for key, value in content["scalars"].items()}
-        return cls(**{**content, "scalars": scalars})
+        Raises:
+            UserError: The file is missing or is not the result of an eval.
+        """
+        try:
+            content = read_json(path, ResultContent)
+        except UserError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise UserError(f"{path} is not the result of an eval: {reason}") from error
+        scalars = {}
+        for key, value in content["scalars"].items():
+            scalars[key] = math.nan if value is None else value
+        return cls(content["name"], scalars, content.get("tables", {}), content.get("meta", {}))
 
 
 @runtime_checkable
 class Eval(Protocol):
-    """An eval is a callable object; its YAML is in conf/eval."""
+    """A callable object that evaluates a crosscoder; its YAML is in conf/eval."""
 
-    def __call__(self, subject: Subject) -> Result:
-        """Evaluate."""
+    def __call__(self, context: EvalContext) -> Result:
+        """Evaluate the crosscoder."""
         ...

@@ -1,113 +1,241 @@
-"""What differs between the sources: the LatentTable, examples of every latent, and a summary."""
+"""The difference between the sources: the LatentTable, examples of every latent, a summary."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from crosscoder.diff.analysis import Analysis
-from crosscoder.diff.contexts import Contexts
-from crosscoder.diff.lens import lens
-from crosscoder.diff.norms import PUBLISHED
-from crosscoder.diff.prompts import PromptContrast
-from crosscoder.diff.table import LatentTable
-from crosscoder.diff.verdict import count
-from crosscoder.evals.base import Result, Subject
-from crosscoder.evals.ranking import framing_weight
+from crosscoder.analysis.columns.lens import compute_lens
+from crosscoder.analysis.columns.norms import PUBLISHED
+from crosscoder.analysis.columns.prompts import PromptContrast
+from crosscoder.analysis.columns.verdict import count_verdicts
+from crosscoder.analysis.contexts import Contexts
+from crosscoder.analysis.spans import PROMPT_SPANS, list_spans
+from crosscoder.analysis.table import LatentTable
+from crosscoder.core.model import Crosscoder
+from crosscoder.data.tokens import TokenSet
+from crosscoder.errors import NotApplicable
+from crosscoder.evals.base import Result, Saveable
+from crosscoder.evals.context import EvalContext
+from crosscoder.evals.support.benchmark import make_contrast
+from crosscoder.evals.support.common_ids import find_common_ids
+from crosscoder.evals.support.optional import OptionalPart, OptionalSteps
+from crosscoder.evals.support.rankings import framing_weight
+from crosscoder.lm import Pair
+from crosscoder.lm.lens_contexts import LensContexts, draw_contexts
+from crosscoder.values import require_whole
 
-SHOWN = ("latent", "verdict", "difference_share", "delta_norm", "cosine", "density", "template_share")
-ORDERS = {"energy": ("difference_energy", False), "cosine": ("cosine", True)}
+# columns of the table of latents that is printed
+PRINTED = (
+    "latent",
+    "verdict",
+    "difference_share",
+    "delta_norm",
+    "cosine",
+    "density",
+    "template_share",
+)
 
 
 @dataclass(frozen=True)
 class DiffEval:
-    """Writes `latents.parquet` and `contexts.parquet` beside its result.
+    """Save the LatentTable (`latents.parquet`) and examples of every latent (`contexts.parquet`).
+
+    Scalars: `count/<verdict>`, and how the explained difference divides.
 
     Args:
-        analysis: makes the table.
-        contexts: examples per latent: from plain text, from chats, and from all its activity at random for the quantiles.
-        promoted: how many tokens each latent promotes, by logit lens.
-        contrasts: prompt pairs whose difference becomes a column.
-        top: rows of the tables that are printed.
+        contexts: Number of examples per latent: from plain text, from chats, and drawn from all its
+            activity for the quantiles.
+        promoted: Number of tokens that each latent promotes, by each lens.
+        least_count: Occurrences in the activations at hand (training, validation and held-out
+            tokens) from which a lens may name a token. 0: it may name every token.
+        jacobian_contexts: Number of held-out contexts over which the Jacobian lens is averaged;
+            0: there is no Jacobian lens.
+        n_pairs: Number of pairs of the behaviour's held-out prompts that are compared.
+        contrasts: Other pairs of prompts; the difference of each becomes a column, as that of the
+            behaviour does.
+        top: Number of rows of the tables that are printed.
     """
 
-    analysis: Analysis
     contexts: int = 5
     promoted: int = 10
+    least_count: int = 5
+    jacobian_contexts: int = 200
+    n_pairs: int = 64
     contrasts: Sequence[PromptContrast] = ()
     top: int = 12
 
-    def __call__(self, subject: Subject) -> Result:
-        start = time.perf_counter()
-        crosscoder, pair = subject.crosscoder, subject.pair
-        contexts = Contexts(crosscoder.n_latents, self.contexts, seed=subject.seed)
-        table = self.analysis(crosscoder, subject.heldout, [contexts])
-        strings = pair.tokenizers[pair.leader].convert_ids_to_tokens if pair else None
-        examples = LatentTable(contexts.frame(crosscoder, subject.heldout, strings), table.meta)
-        if pair:
-            # prompts are compared where a template asks for the answer, which is no two tokenizers' alike
-            contrasts = [contrast for contrast in self.contrasts if not pair.aligned and pair.tokenizer.chat_template]
-            table = table.with_columns(
-                *(contrast(crosscoder, pair) for contrast in contrasts), lens(crosscoder, pair, self.promoted)
-            )
-        meta = table.meta | {"seconds": time.perf_counter() - start}
-        files = {"latents.parquet": table, "contexts.parquet": examples}
-        return Result("diff", summary(table), self._tables(table), meta, files)
+    def __post_init__(self) -> None:
+        for name in ("contexts", "promoted", "n_pairs", "top"):
+            require_whole(f"eval.diff.{name}", getattr(self, name))
+        for name in ("least_count", "jacobian_contexts"):
+            require_whole(f"eval.diff.{name}", getattr(self, name), least=0)
+
+    def needs_models(self, context: EvalContext) -> bool:
+        """Return whether there are models, for the lenses and the prompts."""
+        return context.pair is not None
+
+    def __call__(self, context: EvalContext) -> Result:
+        """Evaluate the crosscoder."""
+        steps = OptionalSteps()
+        table, examples = self._analyse(context, steps)
+        table = self._add_model_columns(table, context, steps)
+        meta = dict(table.meta)
+        if steps.reasons:
+            meta["left_out"] = steps.reasons
+        files: dict[str, Saveable | None] = {"latents.parquet": table, "contexts.parquet": examples}
+        return Result("diff", summarise(table), self._tables(table), meta, files, steps.errors)
+
+    def _analyse(
+        self, context: EvalContext, steps: OptionalSteps
+    ) -> tuple[LatentTable, LatentTable | None]:
+        """Make the table and the examples in one pass over the tokens."""
+        contexts = Contexts(context.crosscoder.n_latents, self.contexts, seed=context.seed)
+        part = OptionalPart(contexts)
+        table = context.make_latent_table([part])
+        if part.error is not None:
+            steps.leave_out("contexts", part.error)
+            return table, None
+        strings = context.pair.name_tokens if context.pair else None
+        make_frame = partial(contexts.frame, context.crosscoder, context.heldout, strings)
+        frame = steps.attempt("contexts", make_frame)
+        return table, None if frame is None else LatentTable(frame, table.meta)
+
+    def _add_model_columns(
+        self, table: LatentTable, context: EvalContext, steps: OptionalSteps
+    ) -> LatentTable:
+        """Add the columns for which the language models are needed, if there are any."""
+        crosscoder = context.crosscoder
+        pair = context.pair
+        if pair is None:
+            return table
+        if unreadable := context.find_unreadable_sources():
+            reason = f"none of the language models has the source {', '.join(unreadable)}"
+            steps.leave_out("models", NotApplicable(reason))
+            return table
+        # prompts are compared where a chat template asks for the answer, which models with two
+        # tokenizers do not share
+        has_template = steps.attempt(
+            "contrasts", lambda: not pair.is_aligned and bool(pair.tokenizer.chat_template)
+        )
+        contrasts = None
+        if has_template:
+            contrasts = steps.attempt("contrasts", partial(self._make_contrasts, context))
+        for contrast in contrasts or ():
+            compare = partial(_compare_prompts, table, contrast, crosscoder, pair)
+            compared = steps.attempt(contrast.name, compare)
+            if compared is not None:
+                table = compared
+        return self._add_lenses(table, context, steps)
+
+    def _add_lenses(
+        self, table: LatentTable, context: EvalContext, steps: OptionalSteps
+    ) -> LatentTable:
+        """Add the tokens that each latent promotes, and say which ones could be named."""
+        assert context.pair is not None
+        is_common, meta = find_common_ids(context, self.least_count)
+        compute = partial(compute_lens, context.crosscoder, context.pair, self.promoted, is_common)
+        found = {"lens": steps.attempt("lens", compute)}
+        if self.jacobian_contexts:
+            contexts = steps.attempt("Jacobian lens", partial(self._draw_contexts, context))
+            if contexts is not None:
+                meta["jacobian_contexts"] = len(contexts)
+                compute = partial(compute, contexts=contexts)
+                found["Jacobian lens"] = steps.attempt("Jacobian lens", compute)
+        for columns in found.values():
+            if columns is not None:
+                table = table.with_columns(columns)
+        return replace(table, meta={**table.meta, "lens": meta})
+
+    def _draw_contexts(self, context: EvalContext) -> LensContexts:
+        tokens = TokenSet.from_store(context.heldout).tokens
+        return draw_contexts(tokens, self.jacobian_contexts)
+
+    def _make_contrasts(self, context: EvalContext) -> list[PromptContrast]:
+        """Return the contrast of the behaviour, if there is one, and the others."""
+        contrasts = list(self.contrasts)
+        if context.behaviour is not None:
+            contrasts.insert(0, make_contrast(context.behaviour, "heldout", self.n_pairs))
+        return contrasts
+
+    # --- printed tables ---
 
     def _tables(self, table: LatentTable) -> dict[str, list[dict[str, Any]]]:
         if "verdict" not in table.columns:
             return {}
-        shown = [column for column in SHOWN if column in table.columns]
-        best = table.top("difference_share", self.top).rows()
-        tables = {"by difference energy": [{column: row[column] for column in shown} for row in best]}
-        tables["published"] = published(table)
+        printed = [column for column in PRINTED if column in table.columns]
+        largest = []
+        for row in table.top("difference_share", self.top).rows():
+            largest.append({column: row[column] for column in printed})
+        tables = {
+            "by difference energy": largest,
+            "published": count_by_published_rules(table),
+        }
+        if "prompt_spans" in table.meta:
+            tables[PROMPT_SPANS] = list_spans(table.meta["prompt_spans"])
         for name in table.prompt_contrasts:
-            tables[name] = self._by_contrast(table, name)
+            tables[name] = self._rank_by_contrast(table, name)
         return tables
 
-    def _by_contrast(self, table: LatentTable, name: str) -> list[dict[str, Any]]:
-        """The latents by which the two models treat two kinds of prompts differently, |contrast| · ‖d_chat − d_base‖, and their
-        ranks in orders that need no labels.
+    def _rank_by_contrast(self, table: LatentTable, name: str) -> list[dict[str, Any]]:
+        """Return the latents through which the models treat two kinds of prompts most differently.
+
+        They are sorted by |contrast| · ‖d_chat − d_base‖; beside it stand their ranks by columns
+        that need no labels.
         """
         first = table.meta["contrast"][0]
-        orders = ORDERS | {"Δ": ("delta_norm", False), "ν^ε": (f"nu/error/{first}", True)}
-        ranks = {f"by {order}": table.rank(*by) for order, by in orders.items()}
-        best = table.frame.assign(weight=framing_weight(table, name)).nlargest(self.top, "weight")
-        return [
-            {
-                "latent": row["latent"],
-                name: row[name],
-                "Holm": row[f"{name}/holm"],
-                "verdict": row["verdict"],
-                "delta_norm": row["delta_norm"],
-                "cosine": row["cosine"],
-                **{order: rank[row["latent"]] for order, rank in ranks.items()},
+        ranks = {
+            "by energy": table.rank("difference_energy"),
+            "by cosine": table.rank("cosine", ascending=True),
+            "by Δ": table.rank("delta_norm"),
+            "by ν^ε": table.rank(f"nu/error/{first}", ascending=True),
+        }
+        weighted = table.frame.assign(weight=framing_weight(table, name))
+        rows = []
+        for latent in weighted.nlargest(self.top, "weight").to_dict("records"):
+            row = {
+                "latent": latent["latent"],
+                name: latent[name],
+                "Holm": latent[f"{name}/holm"],
+                "verdict": latent["verdict"],
+                "delta_norm": latent["delta_norm"],
+                "cosine": latent["cosine"],
             }
-            for row in best.to_dict("records")
-        ]
+            row |= {order: rank[latent["latent"]] for order, rank in ranks.items()}
+            rows.append(row)
+        return rows
 
 
-def summary(table: LatentTable) -> dict[str, float]:
-    """`count/<verdict>`, and how the explained difference divides."""
-    scalars: dict[str, float] = {"dead_fraction": float(table["dead"].mean())}
-    if "verdict" not in table.columns:
-        return scalars
-    counts = count(table["verdict"], table.meta["contrast"])
-    scalars = {f"count/{name.replace('-', '_')}": number for name, number in counts.items()} | scalars
-    return scalars | table.meta["difference"]
+def _compare_prompts(
+    table: LatentTable, contrast: PromptContrast, crosscoder: Crosscoder, pair: Pair
+) -> LatentTable:
+    """Add the columns of a contrast to the table, and to its metadata what was matched."""
+    prompts = contrast.read(crosscoder, pair)
+    added = table.with_columns(contrast.columns(crosscoder, prompts))
+    spans = table.meta.get("prompt_spans", {}) | {contrast.name: prompts.spans.describe()}
+    return replace(added, meta=table.meta | {"prompt_spans": spans})
 
 
-def published(table: LatentTable) -> list[dict[str, Any]]:
-    """How many live latents each published rule calls what."""
+def summarise(table: LatentTable) -> dict[str, float]:
+    """Return `count/<verdict>`, and how the explained difference divides."""
+    scalars: dict[str, float] = {}
+    if "verdict" in table.columns:
+        for name, number in count_verdicts(table["verdict"], table.meta["contrast"]).items():
+            scalars[f"count/{name.replace('-', '_')}"] = number
+    scalars["dead_fraction"] = float(table["dead"].mean())
+    if "verdict" in table.columns:
+        scalars |= table.meta["difference"]
+    return scalars
+
+
+def count_by_published_rules(table: LatentTable) -> list[dict[str, Any]]:
+    """Count the live latents in the classes of each published rule."""
     alive = table.query("not dead")
     first, second = table.meta["contrast"]
-    return [
-        {
-            "rule": rule.describe(),
-            **{
-                name: int((alive[f"category/{paper}"] == name).sum())
-                for name in (f"{first}-only", f"{second}-only", "shared")
-            },
-        }
-        for paper, rule in PUBLISHED.items()
-    ]
+    rows = []
+    for paper, rule in PUBLISHED.items():
+        row: dict[str, Any] = {"rule": rule.describe()}
+        for name in (f"{first}-only", f"{second}-only", "shared"):
+            row[name] = int((alive[f"category/{paper}"] == name).sum())
+        rows.append(row)
+    return rows

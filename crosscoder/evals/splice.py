@@ -1,101 +1,212 @@
-"""What the language models lose when an activation is replaced by its reconstruction: the judge of a dictionary.
+"""Splice reconstructions into the language models: the final test of a dictionary.
 
     loss recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        Bricken et al. 2023
     delta CE       = CE_spliced − CE_clean                                 nats per token
     KL             = KL(clean ‖ spliced) of next-token distributions       nats per token
 
-Zero ablation is a weak baseline, so the same is said of the mean activation. The code is read from a clean pass of all
-sources; BOS and other tokens the crosscoder was not trained on keep their activation, and are not scored.
+Zero ablation is a weak baseline, so the same is measured against the mean activation. The code is
+read from a clean pass of all sources. BOS and other tokens that the crosscoder was not trained on
+keep their activation and are not scored.
 """
 
-import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from rich.progress import track
+from jaxtyping import Bool
 from torch import Tensor
 
-from crosscoder.evals import heldout
-from crosscoder.evals.base import Result, Subject
-from crosscoder.interventions.splice import reconstruction, replace
+from crosscoder.core.sources import Source
+from crosscoder.core.types import Acts, Tokens
+from crosscoder.data.exclude import read_figure_exclude
+from crosscoder.errors import UserError
+from crosscoder.evals.base import Result
+from crosscoder.evals.context import EvalContext
+from crosscoder.evals.support.heldout import find_predicting_tokens, read_batches
+from crosscoder.interventions.splice import reconstruct, replace_at
 from crosscoder.lm import Hookpoint, Pair
-from crosscoder.lm.hooks import Edit, edited
-from crosscoder.lm.scoring import AT_A_TIME, divergence, log_probs, picked
-from crosscoder.sources import Source
-from crosscoder.types import Tokens
+from crosscoder.lm.hooks import Edit, apply_edits
+from crosscoder.lm.log_probs import (
+    TOKENS_PER_CHUNK,
+    compute_kl,
+    compute_log_probs,
+    pick_log_probs,
+)
+from crosscoder.lm.packing import get_final_layout, run_isolated
+from crosscoder.runtime.progress import progress
+from crosscoder.values import require_whole
+
+METRICS = (
+    "loss_recovered",
+    "loss_recovered_mean",
+    "delta_ce",
+    "kl",
+    "ce_clean",
+    "ce_spliced",
+    "ce_zero",
+    "ce_mean",
+)
+
+
+class Batch(NamedTuple):
+    """Tokens of whole sequences, their activations, and which of them are not excluded."""
+
+    tokens: Tokens
+    acts: Acts
+    known: Bool[Tensor, "batch"]
 
 
 @dataclass(frozen=True)
 class SpliceEval:
-    """See the module's docstring.
+    """Cross-entropy and KL of each language model with a reconstruction in the activation's place.
+
+    Scalars: `loss_recovered/<source>`, `delta_ce/<source>`, `kl/<source>` and the cross-entropies.
 
     Args:
-        n_tokens: on how many held-out tokens, spread evenly over the sequences.
-        batch_tokens: tokens per forward pass.
+        n_tokens: Number of held-out tokens, in sequences that are spread evenly over the store.
+        batch_tokens: Tokens per forward pass.
     """
 
     n_tokens: int = 4096
     batch_tokens: int = 1024
 
+    def __post_init__(self) -> None:
+        require_whole("eval.splice.n_tokens", self.n_tokens)
+        require_whole("eval.splice.batch_tokens", self.batch_tokens)
+
+    def needs_models(self, context: EvalContext) -> bool:
+        """Return True: reconstructions replace activations of the models."""
+        return True
+
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
-        start = time.perf_counter()
-        crosscoder, pair = subject.crosscoder, subject.models("splice needs")
-        means = crosscoder.sources.split(crosscoder.mean)
-        batches = list(heldout.batches(subject.heldout, crosscoder.sources.names, self.n_tokens, self.batch_tokens))
-        n_scored = sum(int(heldout.predicts(tokens, subject.heldout.seq_len).sum()) for tokens, _ in batches)
-        scalars: dict[str, float] = {}
-        for source in sorted(crosscoder.sources, key=lambda source: source.lm):  # each model is loaded once
-            sums = torch.zeros(5, dtype=torch.float64)
-            for tokens, acts in track(batches, description=f"splice {source.name}"):
-                recon = reconstruction(crosscoder, acts.float())[source.name]
-                sums += _losses(pair, source, tokens, recon, means[source.name], subject.heldout.seq_len)
-            clean, spliced, zero, mean, kl = (sums / n_scored).tolist()
-            scalars |= {
-                f"loss_recovered/{source.name}": (zero - spliced) / (zero - clean),
-                f"loss_recovered_mean/{source.name}": (mean - spliced) / (mean - clean),
-                f"delta_ce/{source.name}": spliced - clean,
-                f"kl/{source.name}": kl,
-                f"ce_clean/{source.name}": clean,
-                f"ce_spliced/{source.name}": spliced,
-                f"ce_zero/{source.name}": zero,
-                f"ce_mean/{source.name}": mean,
-            }
+    def __call__(self, context: EvalContext) -> Result:
+        """Evaluate the crosscoder."""
+        pair = context.require_models("splice")
+        sources = context.crosscoder.sources
+        batches = self._read_batches(context)
+        figures = {}
+        for source in sorted(sources, key=lambda source: source.lm):  # each model is loaded once
+            figures[source.name] = _measure_source(context, pair, source, batches)
         pair.release()
-        order = list(dict.fromkeys(key.partition("/")[0] for key in scalars))
-        ordered = {
-            f"{metric}/{name}": scalars[f"{metric}/{name}"] for metric in order for name in crosscoder.sources.names
-        }
-        n = sum(len(tokens) for tokens, _ in batches)
+        scalars = {}
+        for metric in METRICS:
+            for name in sources.names:
+                scalars[f"{metric}/{name}"] = figures[name][metric]
         meta = {
-            "n_tokens": n,
-            "store": str(subject.heldout.folder),
-            "seconds": time.perf_counter() - start,
-            "seed": subject.seed,
+            "n_tokens": sum(len(tokens) for tokens, _, _ in batches),
+            "excluded": sum(int((~known).sum()) for _, _, known in batches),
         }
-        return Result("splice", ordered, {}, meta)
+        return Result("splice", scalars, {}, meta)
+
+    def _read_batches(self, context: EvalContext) -> list[Batch]:
+        """Read tokens, activations, and which tokens the crosscoder was trained on.
+
+        Raises:
+            UserError: No token is scored.
+        """
+        store = context.heldout
+        read = read_batches(
+            store,
+            context.crosscoder.sources.names,
+            self.n_tokens,
+            self.batch_tokens,
+            exclude=read_figure_exclude(context.crosscoder.provenance),
+        )
+        batches = [Batch(tokens, acts, known) for tokens, acts, known in read]
+        if not _count_scored(batches, store.seq_len):
+            raise UserError(
+                f"none of {self.n_tokens:,} tokens of {store.folder} predicts a next one: "
+                "there is nothing to splice"
+            )
+        return batches
 
 
-def _losses(pair: Pair, source: Source, tokens: Tokens, recon: Tensor, mean: Tensor, seq_len: int) -> Tensor:
-    """Sums over scored tokens of CE clean, spliced, zero, mean, and of KL(clean ‖ spliced)."""
-    model, hookpoint = pair[source.lm], Hookpoint.parse(source.hookpoint)
-    ids, positions = (column.view(-1, seq_len).to(pair.device) for column in (tokens.ids, tokens.position))
-    where = tokens.ordinary.view(-1, seq_len).to(pair.device)
-    scored = heldout.predicts(tokens, seq_len).to(pair.device)
-    targets = ids.roll(-1, dims=1)[scored]
+def _measure_source(
+    context: EvalContext, pair: Pair, source: Source, batches: list[Batch]
+) -> dict[str, float]:
+    """Return the figures of one source by metric."""
+    crosscoder = context.crosscoder
+    seq_len = context.heldout.seq_len
+    mean_acts = crosscoder.sources.split(crosscoder.mean)[source.name]
+    sums = torch.zeros(5, dtype=torch.float64)
+    n_tokens = sum(len(batch.tokens) for batch in batches)
+    with progress() as bar:
+        task = bar.add_task(f"splice {source.name}", total=n_tokens, note="")
+        for tokens, acts, known in batches:
+            recon = reconstruct(crosscoder, acts.float())[source.name]
+            sums += _sum_losses(pair, source, tokens, known, recon, mean_acts, seq_len)
+            bar.advance(task, len(tokens))
+    clean, spliced, zero, mean, kl = (sums / _count_scored(batches, seq_len)).tolist()
+    return {
+        "loss_recovered": _recovered_fraction(zero, spliced, clean),
+        "loss_recovered_mean": _recovered_fraction(mean, spliced, clean),
+        "delta_ce": spliced - clean,
+        "kl": kl,
+        "ce_clean": clean,
+        "ce_spliced": spliced,
+        "ce_zero": zero,
+        "ce_mean": mean,
+    }
 
-    def final(edit: Edit | None) -> Tensor:
-        with edited(model, {hookpoint: edit} if edit else {}):
-            hidden = model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+
+def _recovered_fraction(ablated: float, spliced: float, clean: float) -> float:
+    """Return the fraction of ablation's cost that the reconstruction saves; NaN without cost."""
+    if ablated == clean:
+        return float("nan")
+    return (ablated - spliced) / (ablated - clean)
+
+
+def _count_scored(batches: list[Batch], seq_len: int) -> int:
+    return sum(int(_find_scored(tokens, known, seq_len).sum()) for tokens, _, known in batches)
+
+
+def _find_scored(
+    tokens: Tokens, known: Bool[Tensor, "batch"], seq_len: int
+) -> Bool[Tensor, "sequences seq_len"]:
+    """Return which tokens predict the next one and have an activation that is not excluded."""
+    return find_predicting_tokens(tokens, seq_len) & known.view(-1, seq_len)
+
+
+def _sum_losses(
+    pair: Pair,
+    source: Source,
+    tokens: Tokens,
+    known: Bool[Tensor, "batch"],
+    recon: Tensor,
+    mean: Tensor,
+    seq_len: int,
+) -> Tensor:
+    """Return sums over scored tokens: CE clean, spliced, zero, mean, and KL(clean ‖ spliced)."""
+    model = pair[source.lm]
+    hookpoint = Hookpoint.parse(source.hookpoint)
+    ids = tokens.ids.view(-1, seq_len).to(pair.device)
+    positions = tokens.position.view(-1, seq_len).to(pair.device)
+    scored = _find_scored(tokens, known, seq_len).to(pair.device)
+    layout = get_final_layout(model, positions)
+    where = layout.arrange(known.view(-1, seq_len).to(pair.device))
+
+    def run(edit: Edit | None) -> Tensor:
+        with apply_edits(model, {hookpoint: edit} if edit else {}):
+            hidden = run_isolated(model, ids, layout)
         return hidden[scored]
 
     shape = (*ids.shape, source.width)
     replacements = (recon.view(shape), torch.zeros_like(mean).expand(shape), mean.expand(shape))
-    finals = [final(None), *(final(replace(new, where)) for new in replacements)]
+    finals = [run(None)]
+    for new in replacements:
+        finals.append(run(replace_at(layout.arrange(new), where)))
+    targets = ids.roll(-1, dims=1)[scored]
+    return _score(model, finals, targets)
+
+
+def _score(model, finals: list[Tensor], targets: Tensor) -> Tensor:
+    """Return the sums of `_sum_losses` from final hidden states [scored, d_model] of each pass."""
     sums = torch.zeros(5, dtype=torch.float64)
     # [tokens, vocabulary] is large: a few tokens at a time
-    for *parts, target in zip(*(hidden.split(AT_A_TIME) for hidden in finals), targets.split(AT_A_TIME), strict=True):
-        clean, spliced, *ablated = (log_probs(model, part) for part in parts)
-        ces = [-picked(table, target).sum() for table in (clean, spliced, *ablated)]
-        sums += torch.stack([*ces, divergence(clean, spliced).sum()]).double().cpu()
+    split_finals = [hidden.split(TOKENS_PER_CHUNK) for hidden in finals]
+    for *hiddens, target in zip(*split_finals, targets.split(TOKENS_PER_CHUNK), strict=True):
+        tables = [compute_log_probs(model, hidden) for hidden in hiddens]
+        cross_entropies = [-pick_log_probs(table, target).sum() for table in tables]
+        kl = compute_kl(tables[0], tables[1]).sum()
+        sums += torch.stack([*cross_entropies, kl]).double().cpu()
     return sums

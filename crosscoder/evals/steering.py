@@ -1,132 +1,206 @@
-"""The same latents, added instead of taken away: to the chat model for experts, and to the base model, which never was finetuned.
+"""Steer with the latents that the ablation eval removes: the chat model and the base model.
 
-Their direction is Σ_j c_j d_j^chat, c_j how much rather a latent is active for novices; it is added at every token of prompt and
-answer, in units of the median residual norm. Beside the behaviour stands what it costs: the answers' negative log-likelihood
-under the unedited base model (coherence), which stays low while a model still writes text.
+Both are asked in the control framing. The direction is Σ_j c_j d_j^chat, where c_j says how much
+more active latent j is on the prompts that show the behaviour. It is added at every token of prompt
+and answer, in units of the median residual norm, with both signs: positive doses alone hide an
+effect of the other sign (support/best_doses.py). Beside the behaviour stands its cost (coherence):
+the answers' negative log-likelihood under the unedited base model, which stays low as long as a
+model writes text.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from crosscoder.behaviour.bootstrap import mean
-from crosscoder.behaviour.questions import side_by_side
-from crosscoder.data.scale import median_norms
-from crosscoder.diff.analysis import Analysis
-from crosscoder.diff.prompts import PromptContrast
-from crosscoder.diff.table import LatentTable
-from crosscoder.errors import NotApplicable
-from crosscoder.evals import baselines
-from crosscoder.evals.base import Result, Subject
-from crosscoder.evals.ranking import candidates
-from crosscoder.evals.trial import Asking, Bench
-from crosscoder.interventions.steer import direction_of, steer
-from crosscoder.model import Crosscoder
+from crosscoder.analysis.spans import PROMPT_SPANS, PairedReading
+from crosscoder.analysis.table import LatentTable
+from crosscoder.behaviours.questions import tabulate_answers
+from crosscoder.core.model import Crosscoder
+from crosscoder.data.normalization import measure_median_norms
+from crosscoder.errors import NotApplicable, UserError
+from crosscoder.evals.base import Result
+from crosscoder.evals.context import EvalContext
+from crosscoder.evals.support.baselines import select_last_tokens
+from crosscoder.evals.support.benchmark import contrast_training_prompts, open_benchmark
+from crosscoder.evals.support.chosen import describe_latents
+from crosscoder.evals.support.measured import TABLE
+from crosscoder.evals.support.measurement import InterventionBenchmark
+from crosscoder.evals.support.rankings import rank_candidates
+from crosscoder.evals.support.steered import (
+    Arm,
+    Row,
+    SteeredModels,
+    draw_directions,
+    list_doses,
+    name_dose,
+)
+from crosscoder.evals.support.steering_effects import (
+    list_effects,
+    make_scalars,
+    summarise_draws,
+)
+from crosscoder.evals.support.token_injection import inject_tokens
+from crosscoder.interventions.steer import combine_decoders
+from crosscoder.values import require_number, require_types
+
+OURS = "latents"  # the direction that answers are generated with
 
 
 @dataclass(frozen=True)
 class SteeringEval:
-    """Tables `dose` (by model, direction and strength) and `answers`; scalars of the strongest coherent dose.
+    """Dose and response of steering, with both signs, beside random directions.
+
+    Tables: `dose` (by model, direction and strength), `arms` (the largest effect of each direction
+    and its sign), `random` (the same of every random direction), `latents` and `answers`. Scalars
+    are of the latents' direction: the coherent dose that changes the rate most, and the largest
+    change of the log-probability difference.
+
+    Random directions are measured by the log-probability difference at all doses. If the questions
+    have no answers, some of them answer at the middle strength.
 
     Args:
-        analysis: makes the table of latents.
-        choose: prompt pairs of split A, as in the ablation eval.
-        asking: questions of split B; those of the second group are steered.
-        n_latents: how many latents make the direction.
-        strengths: in units of the median residual norm.
-        coherent: nats per token by which an answer's negative log-likelihood may rise and still count as coherent.
-        also: directions besides the latents': "mean difference" and "random" latents.
+        n_pairs: Number of pairs of prompts on which the latents are chosen.
+        n_questions: Number of questions, which are asked in the control framing.
+        n_plain: Number of tokens of held-out documents on which the KL is measured.
+        max_new_tokens: Longest answer, in tokens.
+        n_latents: Number of latents in the direction.
+        strengths: Strengths in units of the median residual norm, above 0; each is measured with
+            both signs.
+        coherent: Largest rise of an answer's negative log-likelihood, in nats per token, at which
+            it counts as coherent.
+        n_random: Number of random directions of each kind: of matched latents, and any.
+        n_random_answering: Number of them that answer if the questions have no answers.
     """
 
-    analysis: Analysis
-    choose: PromptContrast
-    asking: Asking
+    n_pairs: int = 128
+    n_questions: int = 32
+    n_plain: int = 1024
+    max_new_tokens: int = 64
     n_latents: int = 8
-    strengths: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.3)
+    strengths: Sequence[float] = (0.05, 0.1, 0.2)
     coherent: float = 0.5
-    also: Sequence[str] = ("mean difference", "random")
+    n_random: int = 10
+    n_random_answering: int = 2
 
-    def __call__(self, subject: Subject) -> Result:
-        with torch.no_grad(), self.asking(subject) as bench:
-            return self._on(bench, subject)
+    def __post_init__(self) -> None:
+        is_list = isinstance(self.strengths, Sequence) and not isinstance(self.strengths, str)
+        if not is_list or not self.strengths:
+            raise UserError(
+                "eval.steering.strengths is a list of numbers above 0, e.g. [0.05, 0.1], "
+                f"not {self.strengths!r:.80}"
+            )
+        for strength in self.strengths:
+            require_number("a strength of eval.steering (both signs are run)", strength, above=0)
+        require_types("eval.steering", self)
 
-    def _on(self, bench: Bench, subject: Subject) -> Result:
-        start, crosscoder = time.perf_counter(), subject.crosscoder
-        read = self.choose.read(crosscoder, bench.pair)
-        table = self.analysis(crosscoder, subject.heldout).with_columns(self.choose.columns(crosscoder, *read))
-        latents = [int(latent) for latent in candidates(table, self.choose.name)[: self.n_latents]]
+    def needs_models(self, context: EvalContext) -> bool:
+        """Return True: the steered models answer questions."""
+        return True
+
+    def __call__(self, context: EvalContext) -> Result:
+        """Evaluate the crosscoder."""
+        limits = (self.n_questions, self.n_plain, self.max_new_tokens)
+        with torch.no_grad(), open_benchmark(context, *limits) as benchmark:
+            return self._evaluate(benchmark, context)
+
+    def _evaluate(self, benchmark: InterventionBenchmark, context: EvalContext) -> Result:
+        crosscoder = context.crosscoder
+        column = benchmark.behaviour.name
+        table, prompts = contrast_training_prompts(context, benchmark, self.n_pairs)
+        latents = [int(latent) for latent in rank_candidates(table, column)[: self.n_latents]]
         if not latents:
-            raise NotApplicable("every latent is dead on the held-out tokens: there is nothing to steer with")
-        norms = median_norms(subject.heldout, crosscoder.sources)
-        directions = self._directions(crosscoder, table, latents, baselines.before_answers(*read), subject.seed)
-        rows, replies = [], {}
-        for model in (bench.edited, bench.reference):
-            for name, direction in directions.items():
-                for strength in (0.0, *self.strengths):
-                    if strength == 0 and name != "latents":
-                        continue  # the same for every direction
-                    change = steer(crosscoder, direction, strength, norms) if strength else None
-                    title = f"{model}, {name} × {strength:g}"
-                    leaning, texts = bench.contrast(change, bench.other, model), []
-                    if name == "latents":
-                        texts = replies[title] = bench.answer(change, bench.other, title, model)
-                    rows.append(
-                        {"model": model, "direction": name, "strength": strength} | self._dose(bench, leaning, texts)
-                    )
-        best = self._best(rows, bench)
+            raise NotApplicable(
+                "every latent is dead on the held-out tokens: there is nothing to steer with"
+            )
+        weights = table.frame.set_index("latent")[column].loc[latents].tolist()
+        arms = self._make_arms(crosscoder, prompts, latents, weights, benchmark.has_answers)
+        arms += self._draw_arms(context, table, latents, weights, benchmark.has_answers)
+        norms = measure_median_norms(context.heldout, crosscoder.sources)
+        steered = SteeredModels(benchmark, crosscoder, norms)
+        rows, replies = self._measure(steered, arms)
+        injections = inject_tokens(context, benchmark.pair, prompts, latents)
+        effects, random_effects = list_effects(rows, self.coherent)
+        tables: dict[str, list[Row]] = {
+            "arms": effects,
+            "dose": [row for row in rows if "draw" not in row] + summarise_draws(rows),
+            "random": random_effects,
+            "latents": describe_latents(table, column, injections),
+            TABLE: [injection.make_columns() for injection in injections],
+            PROMPT_SPANS: benchmark.list_spans(prompts),
+            "answers": tabulate_answers(benchmark.control_questions, replies),
+        }
         meta = {
             "n_tokens": table.meta["n_tokens"],
-            "n_questions": len(bench.other),
-            "asked as": bench.other[0].group,
+            "n_questions": len(benchmark.control_questions),
+            "asked as": benchmark.control_group,
             "latents": latents,
             "median_norms": norms,
-            "seed": subject.seed,
-            "seconds": time.perf_counter() - start,
         }
-        return Result("steering", best, {"dose": rows, "answers": side_by_side(bench.other, replies)}, meta)
+        return Result("steering", make_scalars(rows, effects, OURS), tables, meta)
 
-    def _directions(
+    def _measure(
+        self, steered: SteeredModels, arms: Sequence[Arm]
+    ) -> tuple[list[Row], dict[str, list[str]]]:
+        """Return what is measured of both models, and the answers of our direction by dose.
+
+        Without an edit all directions are the same: our direction has that row.
+        """
+        benchmark = steered.benchmark
+        rows: list[Row] = []
+        replies: dict[str, list[str]] = {}
+        for model in (benchmark.edited_model, benchmark.base_model):
+            for arm in arms:
+                doses = sorted([0.0, *arm.doses]) if arm.name == OURS else arm.doses
+                for dose in doses:
+                    row, texts = steered.measure(model, arm, dose)
+                    rows.append(row)
+                    if arm.name == OURS:
+                        replies[name_dose(model, arm.name, dose)] = texts
+        return rows, replies
+
+    # --- directions ---
+
+    def _make_arms(
         self,
         crosscoder: Crosscoder,
+        prompts: PairedReading,
+        latents: list[int],
+        weights: list[float],
+        has_answers: bool,
+    ) -> list[Arm]:
+        """Return the direction of the latents, and the mean difference of the prompts.
+
+        Without answers to compare, both generate some.
+        """
+        doses = list_doses(self.strengths)
+        first, second = select_last_tokens(prompts)
+        chat = crosscoder.sources.primary
+        difference = (first.mean(0) - second.mean(0))[crosscoder.sources.slice(chat)]
+        ours = combine_decoders(crosscoder, latents, weights)
+        return [
+            Arm(OURS, ours, doses, is_answering=True),
+            Arm("mean difference", difference, doses, is_answering=not has_answers),
+        ]
+
+    def _draw_arms(
+        self,
+        context: EvalContext,
         table: LatentTable,
         latents: list[int],
-        before: tuple[Tensor, Tensor],
-        seed: int,
-    ) -> dict[str, Tensor]:
-        weights = table.frame.set_index("latent")[self.choose.name].loc[latents].tolist()
-        directions = {"latents": direction_of(crosscoder, latents, weights)}
-        if "mean difference" in self.also:
-            a, b = before
-            chat = (crosscoder.sources.contrast or crosscoder.sources.names)[0]
-            directions["mean difference"] = (a.mean(0) - b.mean(0))[crosscoder.sources.slice(chat)]
-        if "random" in self.also:
-            others = baselines.matched(table, latents, seed)
-            directions["random"] = direction_of(crosscoder, others, weights)
-        return directions
-
-    def _dose(self, bench: Bench, leaning: np.ndarray, texts: list[str]) -> dict[str, Any]:
-        contrast, low, high = mean(leaning, bench.seed)
-        row: dict[str, Any] = {"contrast": contrast, "contrast low": low, "contrast high": high}
-        if texts:
-            nll = bench.nll(None, texts, bench.reference)
-            rate, rate_low, rate_high = mean(bench.shows(texts), bench.seed)
-            row |= {"rate": rate, "low": rate_low, "high": rate_high, "NLL under base": float(nll.mean())}
-        return row
-
-    def _best(self, rows: list[dict[str, Any]], bench: Bench) -> dict[str, float]:
-        """Per model the rate as it is, and the highest one at a dose that leaves its answers coherent."""
-        scalars: dict[str, float] = {}
-        for model in (bench.edited, bench.reference):
-            doses = [row for row in rows if row["model"] == model and "rate" in row]
-            asis = doses[0]
-            coherent = [row for row in doses if row["NLL under base"] <= asis["NLL under base"] + self.coherent]
-            best = max(coherent, key=lambda row: row["rate"])
-            scalars |= {f"rate/{model}": asis["rate"], f"rate_steered/{model}": best["rate"]}
-            scalars |= {f"strength/{model}": best["strength"]}
-            scalars |= {f"nll_rise/{model}": best["NLL under base"] - asis["NLL under base"]}
-        return scalars
+        weights: list[float],
+        has_answers: bool,
+    ) -> list[Arm]:
+        """Return the random directions."""
+        doses = list_doses(self.strengths)
+        n = self.n_random
+        if not has_answers:
+            sizes = sorted(self.strengths)
+            doses = list_doses([sizes[len(sizes) // 2]])
+            n = min(n, self.n_random_answering)
+        drawn = draw_directions(context.crosscoder, table, latents, weights, n, context.seed)
+        arms = []
+        for name, directions in drawn.items():
+            for draw, direction in enumerate(directions):
+                arms.append(Arm(name, direction, doses, is_answering=not has_answers, draw=draw))
+        return arms

@@ -1,48 +1,52 @@
-"""What a layout is: how a folder of somebody else's files is told, and what its tensors are called here.
+"""Interface of a weight layout: how its folder is recognised and read.
 
-A layout is one file of this package with a `LAYOUT`; nothing else names it. Its `read` is a map of keys and axes from the
-file to a `Dictionary`, whose rows are latents and whose weights read (raw − mean) / scale.
+A layout is one file of `readers/` with a `LAYOUT`; no list names it. Its `read` maps keys and axes
+of the file to a `Dictionary`, whose rows are latents and whose weights read (raw − mean) / scale.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from crosscoder.activations import Activation
-from crosscoder.activations.jumprelu import JumpReLU
+from crosscoder.core.activations import Activation
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.sources import Sources
+from crosscoder.core.types import Decoder, PerLatent
 from crosscoder.errors import UserError
-from crosscoder.formats.folder import Folder, shown
-from crosscoder.model import Crosscoder
-from crosscoder.sources import Source, Sources
-from crosscoder.types import Decoder, PerLatent
+from crosscoder.formats.folder import Folder
+from crosscoder.formats.input_scale import InputScale, reject_input_scale
 
-InputScale = float | Mapping[str, float] | None
-LARGEST = 1e15  # number in any weight; beyond it a file is damaged, and products would overflow
+# beyond this absolute value a weight comes from a damaged file, and products would overflow
+LARGEST_WEIGHT = 1e15
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """A dictionary as a file has it, with this project's axes.
+    """Weights of a foreign dictionary with this project's axes.
 
     Args:
-        sources: the streams, in order.
-        W_enc, b_enc, W_dec, b_dec: as in `Crosscoder`.
-        activation: of inference; thresholds compare with the pre-activation itself.
-        norm: what the file says of the activations' scale, in words.
-        bos: whether BOS was among the tokens it was trained on; None: not known.
-        mean, scale: [d_total], of the activations that the weights read; None: raw ones.
-        epsilon: reconstructions are divided by 1 / scale + epsilon.
-        pre_bias: whether b_dec is subtracted before encoding.
-        selection_scale: [n_latents], by which the selection was weighed in training.
-        groups: [n_latents], rows that are one latent which codes differently per source.
-        models: source's language model → its hub id, as far as the files tell.
-        notes: further facts for the provenance.
+        sources: Activation streams, in order.
+        W_enc: Encoder, as in `Crosscoder`.
+        b_enc: Encoder bias, as in `Crosscoder`.
+        W_dec: Decoder, as in `Crosscoder`.
+        b_dec: Decoder bias, as in `Crosscoder`.
+        activation: Activation of inference; its thresholds compare with the pre-activation itself.
+        norm: Description of the activations' scale, from the file.
+        bos: True if training tokens included BOS; None if unknown.
+        mean: Mean of the activations, [d_total], which is subtracted before the weights read them;
+            None if nothing is subtracted.
+        scale: Divisor of the activations, [d_total]; None for raw activations.
+        epsilon: Reconstructions are divided by 1 / scale + epsilon.
+        pre_bias: True if b_dec is subtracted before encoding.
+        selection_scale: Weights of the selection in training, [n_latents].
+        groups: Latent of each row, [n_latents], where a latent codes differently per source.
+        models: Hub id by source, as far as the files tell.
+        notes: Further facts for the provenance.
     """
 
     sources: Sources
@@ -62,36 +66,28 @@ class Dictionary:
     models: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    def crosscoder(self) -> Crosscoder:
-        """As a crosscoder that eats raw activations."""
-        b_enc = self.b_enc
-        if self.pre_bias:
-            b_enc = b_enc - (self.W_enc.double() @ self.b_dec.double()).float()
-        units, W_dec, b_dec = None, self.W_dec, self.b_dec
-        if self.mean is not None or self.scale is not None:
-            mean = torch.zeros_like(self.b_dec) if self.mean is None else self.mean
-            units = mean, torch.ones_like(self.b_dec) if self.scale is None else self.scale
-            if self.epsilon:
-                W_dec, b_dec = (weight / (1 + self.epsilon * units[1]) for weight in (W_dec, b_dec))
-        weights = self.W_enc, b_enc, W_dec, b_dec
-        made = Crosscoder.of(self.sources, weights, self.activation, units, self.selection_scale, self.groups)
-        for name, weight in (*made.named_parameters(), ("selection_scale", made.frozen_scale)):
-            low, high = weight.detach().aminmax()
-            if not (low > -LARGEST and high < LARGEST) or (name == "selection_scale" and low < 0):  # NaN is neither
-                raise UserError(
-                    f"on raw activations {name} runs from {low:.3g} to {high:.3g}: a damaged file or a wrong factor"
-                )
-        return made
+    def to_crosscoder(self) -> Crosscoder:
+        """Build a crosscoder that reads raw activations.
 
-    def provenance(self, folder: Folder, layout: str) -> dict[str, Any]:
-        """Where it came from and what is known of its making, as plain JSON."""
-        ends = [source.hookpoint.rpartition(".")[2] for source in self.sources]
-        layers = [int(end) for end in ends if re.fullmatch("[0-9]{1,9}", end)]
-        pair = {
-            "lms": {name: {"weights": weights} for name, weights in self.models.items()},
-            "layer": layers[0] if layers else 0,
-            "contrast": self.sources.contrast and list(self.sources.contrast),
-        }
+        Raises:
+            UserError: A weight of the crosscoder is not finite or implausibly large.
+        """
+        units = self._units()
+        W_dec = self.W_dec
+        b_dec = self.b_dec
+        if units is not None and self.epsilon:
+            divisor = 1 + self.epsilon * units[1]
+            W_dec = W_dec / divisor
+            b_dec = b_dec / divisor
+        weights = (self.W_enc, self._encoder_bias(), W_dec, b_dec)
+        crosscoder = Crosscoder.from_weights(
+            self.sources, weights, self.activation, units, self.selection_scale, self.groups
+        )
+        _require_plausible(crosscoder)
+        return crosscoder
+
+    def build_provenance(self, folder: Folder, layout: str) -> dict[str, Any]:
+        """Return the origin of the weights and what is known of their training, as plain JSON."""
         return {
             "layout": layout,
             "origin": folder.origin,
@@ -102,99 +98,90 @@ class Dictionary:
             "hookpoint": {source.name: source.hookpoint for source in self.sources},
             "norm": self.norm,
             "bos_excluded": None if self.bos is None else not self.bos,
-            "pair": pair if self.models else None,
+            "pair": self._build_pair() if self.models else None,
             **self.notes,
+        }
+
+    def _encoder_bias(self) -> PerLatent:
+        if not self.pre_bias:
+            return self.b_enc
+        return self.b_enc - (self.W_enc.double() @ self.b_dec.double()).float()
+
+    def _units(self) -> tuple[Tensor, Tensor] | None:
+        """Return the mean and the scale that the weights read with; None for raw activations."""
+        if self.mean is None and self.scale is None:
+            return None
+        mean = torch.zeros_like(self.b_dec) if self.mean is None else self.mean
+        scale = torch.ones_like(self.b_dec) if self.scale is None else self.scale
+        return mean, scale
+
+    def _build_pair(self) -> dict[str, Any]:
+        """Describe the language models, in the words of a run's provenance."""
+        layer = 0
+        for source in self.sources:
+            last_word = source.hookpoint.rpartition(".")[2]
+            if re.fullmatch("[0-9]{1,9}", last_word):
+                layer = int(last_word)
+                break
+        diff_pair = self.sources.diff_pair
+        return {
+            "lms": {name: {"weights": weights} for name, weights in self.models.items()},
+            "layer": layer,
+            "contrast": diff_pair and list(diff_pair),
         }
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How others' files are told and read.
+    """Weight layout of another library.
 
     Args:
-        name: as it is shown and asked for.
-        files: patterns, each of which a folder of this layout has a file for.
-        read: from a folder, and the factors that bring activations to the file's scale where only the user knows them.
-        optional: further files that are read if they are there.
-        fits: what must hold besides, where other layouts have files of the same names.
-        write: writes a crosscoder's files of this layout into an empty folder, if it can.
+        name: Name in messages and in `load(layout=...)`.
+        files: File name patterns; a folder of this layout has a file for each of them.
+        read: Reader of a folder. It takes the user's `input_scale` as a second argument where
+            `accepts_input_scale` is true.
+        optional: Patterns of files that are read if they exist.
+        fits: Further condition on a folder, where other layouts have files of the same names.
+        accepts_input_scale: True if the scale of the activations may be missing in the files.
+        write: Writer of a crosscoder's files into an empty folder, if the layout can be written.
+        forms: Further writers, by name.
     """
 
     name: str
     files: Sequence[str]
-    read: Callable[[Folder, InputScale], Dictionary]
+    read: Callable[..., Dictionary]
     optional: Sequence[str] = ()
     fits: Callable[[Folder], bool] = lambda _: True
+    accepts_input_scale: bool = False
     write: Callable[[Crosscoder, Path], None] | None = None
+    forms: Mapping[str, Callable[[Crosscoder, Path], None]] = field(default_factory=dict)
 
     def matches(self, folder: Folder) -> bool:
-        """Whether a folder looks like this layout's."""
-        return all(folder.has(pattern) for pattern in self.files) and self.fits(folder)
+        """Tell whether a folder has this layout."""
+        return all(folder.has_file(pattern) for pattern in self.files) and self.fits(folder)
+
+    def read_dictionary(self, folder: Folder, input_scale: InputScale) -> Dictionary:
+        """Read a folder of this layout.
+
+        Raises:
+            UserError: The files cannot be read, or say themselves how activations are scaled while
+                `input_scale` is given.
+        """
+        if self.accepts_input_scale:
+            return self.read(folder, input_scale)
+        reject_input_scale(input_scale, folder)
+        return self.read(folder)
 
 
-def gated(W_enc: Decoder, b_mag: PerLatent, b_gate: PerLatent, r_mag: PerLatent) -> tuple[Decoder, JumpReLU]:
-    """A gated encoder as a JumpReLU with bias b_mag: W_enc · exp(r_mag), θ = b_mag − exp(r_mag) · b_gate."""
-    gain = r_mag.exp()
-    return W_enc * gain[:, None], JumpReLU.of(b_mag - gain * b_gate)
-
-
-def per_source(W_enc: Tensor, b_enc: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Latents that code differently per source as a row for each of M, which reads all sources and writes to one.
-
-    Args:
-        W_enc: of the latents, [n_latents, d_total].
-        b_enc: [n_latents].
-        W_dec: [M, n_latents, d_source].
-
-    Returns:
-        W_enc, b_enc, W_dec [M · n_latents, M, d_source], and which rows are one latent.
-    """
-    M, n_latents = W_dec.shape[:2]
-    columns = (W_dec[:, :, None] * torch.eye(M)[:, None, :, None]).flatten(0, 1)
-    return W_enc.repeat(M, 1), b_enc.repeat(M), columns, torch.arange(n_latents).repeat(M)
-
-
-def role(model: str | None) -> str:
-    """The name of a language model's stream: `base` or `chat` where its id tells, else `model`."""
-    if not model:
-        return "model"
-    words = model.lower().replace("_", "-").split("/")[-1].split("-")
-    return "chat" if {"it", "instruct", "chat"} & set(words) else "base"
-
-
-def pair_of(widths: Sequence[int], hookpoint: str = "") -> Sources:
-    """The streams of several models at one hookpoint: the first is the base, the second its finetuned version."""
-    names = {1: ("model",), 2: ("base", "chat")}.get(len(widths)) or [f"model{i}" for i in range(len(widths))]
-    items = tuple(Source(name, width, name, hookpoint) for name, width in zip(names, widths, strict=True))
-    return Sources(items, ("chat", "base") if len(widths) == 2 else None)
-
-
-def one_source(width: int, hookpoint: str, model: str | None) -> tuple[Sources, dict[str, str]]:
-    """The stream of one language model, and which it is."""
-    name = role(model)
-    return Sources((Source(name, width, name, hookpoint),)), {name: model} if model else {}
-
-
-def input_scale(given: InputScale, sources: Sources, folder: Folder, why: str) -> Tensor:
-    """[d_total], the factors c by which x is multiplied before the file's weights read it.
-
-    Raises:
-        UserError: they are not given (`why` says where they may be found), or not for these sources.
-    """
-    if given is None:
-        raise UserError(
-            f"{folder.path}: its weights read scaled activations, and the files do not hold the factors. {why} "
-            f"Give them as input_scale={{{', '.join(f'{name!r}: …' for name in sources.names)}}}"
-        )
-    factors = given if isinstance(given, Mapping) else dict.fromkeys(sources.names, given)
-    if set(factors) != set(sources.names):
-        raise UserError(f"input_scale is of {', '.join(sources.names)}, not of {', '.join(map(str, factors))}")
-    if bad := {name: c for name, c in factors.items() if not (isinstance(c, Real) and 1e-30 < c < 1e30)}:
-        raise UserError(f"input_scale is a positive factor for each source, not {shown(bad)}")
-    return torch.cat([torch.full((source.width,), float(factors[source.name])) for source in sources])
-
-
-def no_input_scale(given: InputScale, folder: Folder) -> None:
-    """Refuse factors where the files say everything."""
-    if given is not None:
-        raise UserError(f"{folder.path}: its files say how activations are scaled; leave input_scale out")
+def _require_plausible(crosscoder: Crosscoder) -> None:
+    """Refuse weights that are not finite or larger than those of any dictionary."""
+    weights = [*crosscoder.named_parameters(), ("selection_scale", crosscoder.frozen_scale)]
+    for name, weight in weights:
+        low, high = weight.detach().aminmax()
+        is_plausible = low > -LARGEST_WEIGHT and high < LARGEST_WEIGHT  # false for NaN
+        is_negative_scale = name == "selection_scale" and low < 0
+        if not is_plausible or is_negative_scale:
+            raise UserError(
+                f"on raw activations {name} runs from {low:.3g} to {high:.3g}: "
+                "the file is damaged or a factor is wrong"
+            )

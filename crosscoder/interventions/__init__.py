@@ -1,1 +1,1 @@
-"""Changes to activations while a model runs, applied through `lm.hooks`."""
+"""Interventions on the activations of a running model, applied by `Pair.edit`."""

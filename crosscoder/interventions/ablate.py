@@ -1,57 +1,71 @@
 """Ablate or scale latents, in every source at once.
 
-    x'_s = x_s + Σ_{j∈S} (g − 1) f_j d_j^s                  keep_error: only the latents' own part moves
-    x'_s = Σ_j g_j f_j d_j^s + b_s                          otherwise: what the crosscoder does not explain is lost as well
+    x'_s = x_s + Σ_{j∈S} (g − 1) f_j d_j^s        keep_error: only the latents' contribution changes
+    x'_s = Σ_j g_j f_j d_j^s + b_s               otherwise: the reconstruction error is removed, too
 
-g = 0 ablates. The second form also does what splicing the reconstruction does, so its effect must be compared with that.
+g = 0 ablates. The second form includes the effect of splicing in the reconstruction, so it must be
+compared with that.
 """
 
+import torch
 from torch import Tensor
 
-from crosscoder.interventions.base import Intervention, Latents, by_code, latents_of, shown
-from crosscoder.model import Crosscoder
-from crosscoder.sparse import Code, DenseCode
-from crosscoder.types import Acts
+from crosscoder.core.intervention import Intervention, intervene_on_code
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.sparse import Code, DenseCode
+from crosscoder.core.types import Acts
+from crosscoder.interventions.latents import Latents, format_count, parse_latents
+from crosscoder.values import require_flag, require_number
 
 
 def ablate(crosscoder: Crosscoder, latents: Latents, keep_error: bool = True) -> Intervention:
-    """Without these latents."""
-    return scale(crosscoder, latents, 0.0, keep_error)
+    """Set these latents to zero."""
+    return scale_latents(crosscoder, latents, 0.0, keep_error)
 
 
-def scale(crosscoder: Crosscoder, latents: Latents, factor: float, keep_error: bool = True) -> Intervention:
-    """These latents times a factor."""
-    chosen = latents_of(crosscoder, latents)
+def scale_latents(
+    crosscoder: Crosscoder, latents: Latents, factor: float, keep_error: bool = True
+) -> Intervention:
+    """Multiply these latents by a factor."""
+    require_number("factor", factor)
+    require_flag("keep_error", keep_error)
+    chosen = parse_latents(crosscoder, latents)
 
     def change(acts: Acts) -> Acts:
         code = crosscoder.encode(acts)
-        moved = (factor - 1) * part(crosscoder, code, chosen)
-        return (acts if keep_error else crosscoder.decode(code)) + moved
+        moved = (factor - 1) * decode_latents(crosscoder, code, chosen)
+        unchanged = acts if keep_error else crosscoder.decode(code)
+        return unchanged + moved
 
     verb = "ablate" if factor == 0 else f"scale × {factor:g}"
-    return by_code(f"{verb} {shown(len(chosen))}", crosscoder, change)
+    return intervene_on_code(f"{verb} {format_count(len(chosen))}", crosscoder, change)
 
 
 def steer_toward_base(
     crosscoder: Crosscoder, latents: Latents, strength: float, keep_error: bool = True
 ) -> Intervention:
-    """Chat-specific latents × (1 − strength): 0 leaves the model as it is, 1 ablates them."""
-    return scale(crosscoder, latents, 1 - strength, keep_error)
+    """Multiply chat-specific latents by 1 − strength: 0 changes nothing, 1 ablates them."""
+    require_number("strength", strength)
+    return scale_latents(crosscoder, latents, 1 - strength, keep_error)
 
 
-def part(crosscoder: Crosscoder, code: Code, latents: Tensor, decoder: Tensor | None = None) -> Acts:
-    """Σ_{j∈S} f_j d_j, [batch, width of the decoder]: what some latents write."""
-    rows = (crosscoder.W_dec if decoder is None else decoder)[latents]
-    return _columns(code, latents) @ rows
+def decode_latents(
+    crosscoder: Crosscoder, code: Code, latents: Tensor, decoder: Tensor | None = None
+) -> Acts:
+    """Return the contribution of some latents, Σ_{j∈S} f_j d_j, [batch, width of the decoder]."""
+    if decoder is None:
+        decoder = crosscoder.W_dec
+    return select_values(code, latents) @ decoder[latents]
 
 
-def _columns(code: Code, latents: Tensor) -> Tensor:
-    """f of some latents, [batch, len(latents)]."""
+def select_values(code: Code, latents: Tensor) -> Tensor:
+    """Return f of some latents, [batch, len(latents)]."""
     if isinstance(code, DenseCode):
         return code.f[:, latents]
-    place = latents.new_full((code.n_latents,), -1)
-    place[latents] = place.new_tensor(range(len(latents)))
-    column = place[code.index.latents]
-    held = column >= 0
+    column_of = latents.new_full((code.n_latents,), -1)
+    column_of[latents] = torch.arange(len(latents), dtype=latents.dtype, device=latents.device)
+    column = column_of[code.index.latents]
+    is_chosen = column >= 0
     f = code.values.new_zeros(len(code), len(latents))
-    return f.index_put((code.index.rows[held], column[held]), code.values[held])
+    entries = (code.index.rows[is_chosen], column[is_chosen])
+    return f.index_put(entries, code.values[is_chosen])

@@ -1,220 +1,212 @@
-"""The language models that are compared, and reading activations from all of them."""
+"""The language models that are compared."""
 
-import copy
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from copy import copy
+from dataclasses import fields
 from typing import Any, Literal
 
 import torch
-import yaml
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
 
-from crosscoder.errors import NotApplicable, UserError, first_line
-from crosscoder.lm.align import Token, keyed, paired
-from crosscoder.lm.hooks import Hookpoint, read
-from crosscoder.lm.load import LM, PROJECT, same_tokenizer
-from crosscoder.lm.lockstep import Change, Lockstep, Mode
-from crosscoder.lm.text import Document, Tokenizer, tokenize
-from crosscoder.lm.tiny import TinyLM
-from crosscoder.lm.where import Rule, where
-from crosscoder.sources import Source, Sources
-from crosscoder.types import Acts, Tokens
+from crosscoder.core.intervention import Intervention
+from crosscoder.core.reading import Reading
+from crosscoder.core.sources import Source, Sources
+from crosscoder.errors import UserError
+from crosscoder.lm.architectures import get_width
+from crosscoder.lm.chat.document import Document
+from crosscoder.lm.editing.positions import PositionRule
+from crosscoder.lm.hooks import Hookpoint
+from crosscoder.lm.layout import Packing
+from crosscoder.lm.loading.load import LM
+from crosscoder.lm.loading.spec import read_spec
+from crosscoder.lm.loading.tiny import TinyLM
+from crosscoder.lm.loading.trust import NamedLM
+from crosscoder.lm.measurements import Measurements
+from crosscoder.lm.reading import read_prompts
+from crosscoder.lm.residency import LoadedModels, Residency, choose_device
+from crosscoder.lm.shared import SharedTokenizer
+from crosscoder.lm.types import PreTrainedModel, Tokenizer
+from crosscoder.values import require_choice, require_flag, require_names, require_whole
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Activations of all sources with the tokens beside them; `strings` are the tokens as text.
-
-    `tokens.document` counts the prompts.
-    """
-
-    acts: Acts
-    tokens: Tokens
-    strings: list[str]
-    sources: Sources
-
-    def __getitem__(self, source: str) -> Tensor:
-        return self.acts[:, self.sources.slice(source)]
+DEFAULT_PAIR = ("chat", "base")
 
 
 class Pair:
-    """Language models by name, each loaded when first asked for. They share one tokenizer, or their tokens are aligned.
+    """Language models by name, with one tokenizer or with aligned tokens; loaded when first used.
 
     Args:
-        lms: name → what builds the model: `{weights, adapter}` (see LM) or `{seed, drift}` (see TinyLM).
-        layer: the decoder layer read by default.
-        contrast: which two are compared, the finetuned one first.
-        dtype: of the models' weights and activations, e.g. "bfloat16".
+        lms: How each model is built, by its name: `{weights, adapter}` (see LM) or `{seed, drift}`
+            (see TinyLM).
+        layer: The decoder layer that is read by default.
+        diff_pair: The two models to compare, the finetuned one first; the default compares them
+            if the pair has them.
+        dtype: Type of the models' weights and activations, e.g. "bfloat16".
         residency: "sequential" keeps one model in memory at a time, "together" keeps all.
         device: "auto", "cpu", "cuda:0", …
-        align: "spans" pairs the tokens of different tokenizers by the characters they cover (see align.py); None refuses them.
+        align: "spans" pairs the tokens of different tokenizers by the characters they cover (see
+            align.py); None refuses different tokenizers.
     """
 
     def __init__(
         self,
         lms: Mapping[str, Mapping],
         layer: int,
-        contrast: Sequence[str] | None = ("chat", "base"),
+        diff_pair: Sequence[str] | None = DEFAULT_PAIR,
         dtype: str = "bfloat16",
-        residency: Literal["sequential", "together"] = "sequential",
+        residency: Residency = "sequential",
         device: str = "auto",
         align: Literal["spans"] | None = None,
     ) -> None:
-        self.lms: dict[str, LM | TinyLM] = {name: _build(spec) for name, spec in lms.items()}
+        self.lms: dict[str, LM | TinyLM] = _build_lms(lms)
+        require_whole("layer", layer, least=0)
         self.layer = layer
-        self.contrast: tuple[str, str] | None = (contrast[0], contrast[1]) if contrast else None
-        if not isinstance(named := getattr(torch, dtype, None), torch.dtype):
-            raise UserError(f"'{dtype}' is no dtype; bfloat16 and float32 are")
-        self.dtype = named
-        if residency not in ("sequential", "together"):
-            raise UserError(f"residency is 'sequential' or 'together', not '{residency}'")
-        self.residency = residency
-        if align not in (None, "spans"):
-            raise UserError(f"align is 'spans' or null, not {align!r}")
+        self.diff_pair = _parse_diff_pair(diff_pair, self.lms)
+        self.dtype = _parse_dtype(dtype)
+        require_choice("residency", residency, ("sequential", "together"))
+        require_choice("align", align, ("spans", None))
         self.align = align
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        self._models: dict[str, PreTrainedModel] = {}
-        self._edits: set[str] = set()  # models that are being edited
+        self.device = choose_device(device)
+        self.shared = SharedTokenizer(self.lms, is_alignable=align is not None)
+        self.models = LoadedModels(self.lms, self.shared, self.dtype, self.device, residency)
+        self.measurements = Measurements(self.models)
+
+    def __repr__(self) -> str:
+        lms = ", ".join(f"{name} {lm.describe()}" for name, lm in self.lms.items())
+        dtype = str(self.dtype).removeprefix("torch.")
+        compared = f"{' against '.join(self.diff_pair)}, " if self.diff_pair else ""
+        return f"Pair({lms}; {compared}layer {self.layer}, {dtype} on {self.device})"
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The dtype that the models compute in: `dtype`, or float32 where that is slow."""
+        return self.models.compute_dtype
 
     def __getitem__(self, name: str) -> PreTrainedModel:
-        """The model, loaded if need be."""
-        if name not in self.lms:
-            raise UserError(f"no model '{name}'; there is {', '.join(self.lms)}")
-        if name not in self._models and self.residency == "sequential" and not self._edits:
-            self.release()
-        return self._load(name)
+        """Return a model, and load it if it is not in memory."""
+        return self.models.get(name)
 
-    def _load(self, name: str) -> PreTrainedModel:
-        if name not in self._models:
-            self._models[name] = self.lms[name].load(self.dtype, self.device)
-        return self._models[name]
+    def in_dtype(self, dtype: str) -> "Pair":
+        """Return a pair of the same models that compute in another dtype, loaded when first used.
 
-    @contextmanager
-    def edit(
-        self, name: str, change: Change, mode: Mode = "paired", positions: str | Rule = "all"
-    ) -> Iterator[PreTrainedModel]:
-        """While open, an intervention acts on every forward pass of a model, `generate` with a cache included.
-
-        Args:
-            name: of the model.
-            change: what is done to activations (crosscoder/interventions).
-            mode: "paired" runs all models that the intervention reads in lockstep, and so has them all in memory; "solo"
-                is the approximation that sees the edited model only (see `Crosscoder.encode`).
-            positions: "all", "prompt", "response", "last" (of the prompt) or "first-N" (of the response); or a rule of your own.
-
-        Leaving restores the model, also on error. Each model may be under one edit at a time.
+        It is this pair if the models compute in that dtype already.
         """
-        if name not in {source.lm for source in change.sources}:
-            known = ", ".join(dict.fromkeys(source.lm for source in change.sources))
-            raise UserError(f"this intervention does not act on '{name}', but on {known}")
-        if name in self._edits:
-            raise UserError(f"'{name}' is being edited already: leave that edit first")
-        if mode not in ("paired", "solo"):
-            raise UserError(f"mode is 'paired' or 'solo', not '{mode}'")
-        needed = [name] if mode == "solo" or change.local else list(dict.fromkeys(s.lm for s in change.sources))
-        if missing := [lm for lm in needed if lm not in self.lms]:
-            raise UserError(f"this intervention reads '{missing[0]}', but the pair has {', '.join(self.lms)}")
-        tokenizer = self.tokenizers[name] if len(needed) == 1 else self.tokenizer
-        rule = where(positions, tokenizer) if isinstance(positions, str) else positions
-        if not self._edits and self.residency == "sequential":
-            for lm in set(self._models) - set(needed):
-                del self._models[lm]
-        lockstep = Lockstep({lm: self._load(lm) for lm in needed}, name, change, rule, mode)
-        self._edits.add(name)
-        try:
-            with lockstep() as model:
-                yield model
-        finally:
-            self._edits.remove(name)
+        parsed = _parse_dtype(dtype)
+        if parsed == self.compute_dtype:
+            return self
+        other = copy(self)
+        residency = self.models.residency
+        other.dtype = parsed
+        other.models = LoadedModels(self.lms, self.shared, parsed, self.device, residency)
+        other.measurements = Measurements(other.models)
+        return other
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """While open, all models stay in memory, whatever residency says: for work that goes back and forth between them."""
-        residency, self.residency = self.residency, "together"
-        try:
-            yield
-        finally:
-            self.residency = residency
-            if residency == "sequential":
-                self.release()
+    def keep_all_loaded(self) -> AbstractContextManager[None]:
+        """Context manager: keep all models in memory, for work that alternates between them."""
+        return self.models.keep_all()
 
     def release(self) -> None:
         """Drop the loaded models from memory."""
-        self._models.clear()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer all models share, with whichever chat template one of them has.
-
-        Raises:
-            UserError: the models' tokenizers give different ids.
-            NotApplicable: so they do, but their tokens are aligned.
-        """
-        if other := self._differing:
-            first = next(iter(self.lms))
-            if self.align:
-                raise NotApplicable(f"this needs one tokenizer for all models, but {first} and {other} have their own")
-            raise UserError(
-                f"{first} and {other} have different tokenizers: their activations cannot be paired token by token; "
-                "models.align=spans pairs the tokens that cover the same characters"
-            )
-        own = [lm.tokenizer() for lm in self.lms.values()]
-        return next((tokenizer for tokenizer in own if tokenizer.chat_template), own[0])
+        self.models.release()
 
     @property
-    def aligned(self) -> bool:
-        """Whether tokenizers differ, and tokens are paired by the characters they cover."""
-        return self.align is not None and self._differing is not None
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer all models share, with the first chat template that one of them has.
 
-    @cached_property
-    def _differing(self) -> str | None:
-        """The first model whose tokenizer is not that of the first."""
-        first, *others = self.tokenizers
-        same = (same_tokenizer(self.tokenizers[first], self.tokenizers[other]) for other in others)
-        return next((other for other, is_same in zip(others, same, strict=True) if not is_same), None)
+        Raises:
+            UserError: The models' tokenizers return different ids.
+            NotApplicable: The same, but their tokens are aligned.
+        """
+        return self.shared.tokenizer
 
-    @cached_property
+    @property
     def tokenizers(self) -> dict[str, Tokenizer]:
-        """Each model's own, one without a chat template with that of another."""
-        found = {name: lm.tokenizer() for name, lm in self.lms.items()}
-        template = next((tokenizer.chat_template for tokenizer in found.values() if tokenizer.chat_template), None)
-        for name, tokenizer in found.items():
-            if template and not tokenizer.chat_template:
-                found[name] = copy.copy(tokenizer)
-                found[name].chat_template = template
-        return found
+        """Each model's own tokenizer; without a chat template it has another model's."""
+        return self.shared.tokenizers
+
+    @property
+    def is_aligned(self) -> bool:
+        """True if tokenizers differ, and tokens are paired by the characters they cover."""
+        return self.shared.is_aligned
 
     @property
     def leader(self) -> str:
-        """The model whose tokens stand beside activations where tokenizers differ: the first of the contrast, or of all."""
-        return next(name for name in (*(self.contrast or ()), *self.lms) if name in self.lms)
+        """The model whose tokens describe activations: the first of the diff pair, or of all."""
+        for name in self.diff_pair or ():
+            if name in self.lms:
+                return name
+        return next(iter(self.lms))
 
-    def sources(self, hookpoints: Sequence[str] | None = None, names: Sequence[str] | None = None) -> Sources:
-        """The streams (model × hookpoint) and their widths; named after the model where there is one hookpoint only."""
-        hookpoints = hookpoints or [f"resid_post.{self.layer}"]
-        many = len(hookpoints) > 1
-        streams = [
-            (f"{lm}.{hookpoint}" if many else lm, lm, hookpoint)
-            for hookpoint in hookpoints
-            for lm in (names or self.lms)
-        ]
-        items = tuple(Source(name, self._width(lm, hookpoint), lm, hookpoint) for name, lm, hookpoint in streams)
-        contrasted = self.contrast and {item.name for item in items}.issuperset(self.contrast)
-        return Sources(items, self.contrast if contrasted else None)
+    def require_ids(self, ids: Sequence[int], lms: Collection[str] | None = None) -> None:
+        """Refuse token ids that one of the models, by default of all, has no embedding for.
 
-    def _width(self, lm: str, hookpoint: str) -> int:
-        skeleton = self.lms[lm].skeleton()
-        module = Hookpoint.parse(hookpoint).module(skeleton)
-        return int(module.in_features if hookpoint.startswith("attn_z") else skeleton.config.hidden_size)  # type: ignore
+        Raises:
+            Unusable: With the token, and the sizes of the tokenizer and the embedding.
+        """
+        self.shared.require_ids(ids, self.lms if lms is None else lms)
+
+    def name_tokens(self, ids: Sequence[int], lm: str | None = None) -> list[str]:
+        """Write token ids as text, as one model's tokenizer does, by default the leader's.
+
+        An embedding may have more rows than there are tokens. The id of such a row is written as a
+        number.
+        """
+        names = self.tokenizers[lm or self.leader].convert_ids_to_tokens(list(ids))
+        strings = []
+        for number, token in zip(ids, names, strict=True):
+            strings.append(f"<id {number}>" if token is None else token)
+        return strings
+
+    def sources(
+        self, hookpoints: Sequence[str] | None = None, names: Sequence[str] | None = None
+    ) -> Sources:
+        """Return the streams of these models at these hookpoints, with their widths.
+
+        Args:
+            hookpoints: By default the residual stream after `layer`.
+            names: The models, by default all.
+
+        Returns:
+            The streams, named after their models; `MODEL.HOOKPOINT` if there are several
+            hookpoints.
+        """
+        hookpoints = self._parse_hookpoints(hookpoints)
+        if names is not None:
+            require_names("models", names, self.lms)
+        items = []
+        for hookpoint in hookpoints:
+            for lm in names or self.lms:
+                name = f"{lm}.{hookpoint}" if len(hookpoints) > 1 else lm
+                items.append(Source(name, self._get_width(lm, hookpoint), lm, hookpoint))
+        found = {item.name for item in items}
+        is_compared = self.diff_pair is not None and found.issuperset(self.diff_pair)
+        return Sources(tuple(items), self.diff_pair if is_compared else None)
+
+    def _parse_hookpoints(self, hookpoints: Any) -> list[str]:
+        """Return a list of hookpoints; None stands for the residual stream after `layer`."""
+        if hookpoints is None:
+            return [f"resid_post.{self.layer}"]
+        is_list = isinstance(hookpoints, Sequence) and not isinstance(hookpoints, str)
+        if not is_list or not hookpoints:
+            raise UserError(
+                f"hookpoints are a list, e.g. ['resid_post.{self.layer}'], not {hookpoints!r:.80}"
+            )
+        if len(set(hookpoints)) < len(hookpoints):
+            raise UserError(f"hookpoints are different, but found {list(hookpoints)}")
+        return list(hookpoints)
+
+    def _get_width(self, lm: str, hookpoint: str) -> int:
+        skeleton = self.lms[lm].build_skeleton()
+        parsed = Hookpoint.parse(hookpoint)
+        parsed.get_module(skeleton)  # refuses what the model does not have
+        return get_width(skeleton, parsed.layer, parsed.site)
+
+    def choose_packing(self, sources: Sources, seq_len: int) -> Packing:
+        """Choose how documents share rows of `seq_len` tokens so that none sees another.
+
+        Raises:
+            UserError: No packing is right for all models, or a hookpoint is not what its name says.
+        """
+        return self.measurements.choose_packing(sources, seq_len)
 
     def read(
         self,
@@ -223,86 +215,134 @@ class Pair:
         batch_size: int = 16,
         opening: bool = False,
     ) -> Reading:
-        """Activations of every model on one prompt or many; a prompt is text or a chat (a list of messages).
+        """Read the activations of every model on prompts.
 
-        With `opening` a chat is read on to where the assistant is to answer.
+        Args:
+            prompts: A text, a chat, or a list of them. A text is read as it is. A chat is a list
+                of messages, e.g. `make_chat("Why?")`, and is rendered by the chat template.
+            hookpoints: By default the residual stream after `layer`.
+            batch_size: Prompts in one forward pass.
+            opening: Whether a chat is read up to the point where the assistant answers.
 
         Returns:
-            One row per token, prompts one after the other, sources side by side in `acts [n_tokens, d_total]`. Where
-            tokenizers are aligned, one row per pair of tokens.
+            One row per token, prompts one after the other, sources side by side in `acts [n_tokens,
+            d_total]`. If tokenizers are aligned, one row per pair of tokens.
         """
-        sources = self.sources(hookpoints)
-        texts = self._tokenized(_as_list(prompts), opening)
-        columns = {source.name: [] for source in sources}
-        for lm, encoded in texts.items():
-            wanted = {Hookpoint.parse(source.hookpoint): source.name for source in sources if source.lm == lm}
-            for start in range(0, len(encoded), batch_size):
-                chunk = encoded[start : start + batch_size]
-                ids = [[token for token, _ in tokens] for tokens, _ in chunk]
-                for hookpoint, acts in self._read_batch(lm, list(wanted), ids).items():
-                    columns[wanted[hookpoint]] += [row[rows] for row, (_, rows) in zip(acts, chunk, strict=True)]
-        tokens = _tokens(texts[self.leader])
-        strings = list(self.tokenizers[self.leader].convert_ids_to_tokens(tokens.ids.tolist()))
-        acts = torch.cat([torch.cat(columns[name]) for name in sources.names], dim=-1).float().cpu()
-        return Reading(acts, tokens, strings, sources)
+        require_whole("batch_size", batch_size)
+        require_flag("opening", opening)
+        return read_prompts(self, prompts, self.sources(hookpoints), batch_size, opening)
 
-    def _tokenized(self, prompts: Sequence[Document], opening: bool) -> dict[str, list[tuple[list[Token], list[int]]]]:
-        """By model, of every prompt the tokens and which of them are read."""
-        if not self.aligned or opening:  # which is the template's, and so no two tokenizers' alike
-            each = [list(zip(*tokenize(self.tokenizer, prompt, opening), strict=True)) for prompt in prompts]
-            return {lm: [(tokens, list(range(len(tokens)))) for tokens in each] for lm in self.lms}
-        texts = {lm: [keyed(tokenizer, prompt) for prompt in prompts] for lm, tokenizer in self.tokenizers.items()}
-        pairs = [paired(*(text.keys for text in prompt)) for prompt in zip(*texts.values(), strict=True)]
-        return {
-            lm: [(text.tokens, [pair[i] for pair in found]) for text, found in zip(texts[lm], pairs, strict=True)]
-            for i, lm in enumerate(texts)
-        }
+    def edit(
+        self,
+        name: str,
+        change: Intervention,
+        mode: Literal["paired", "solo"] = "paired",
+        positions: str | PositionRule = "all",
+    ) -> AbstractContextManager[PreTrainedModel]:
+        """Context manager: let an intervention act on every forward pass of a model.
 
-    def _read_batch(self, lm: str, hookpoints: list[Hookpoint], rows: list[list[int]]) -> dict[Hookpoint, Tensor]:
-        # padding on the right is out of sight of causal attention, so no mask is needed
-        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self.device)
-        positions = torch.arange(ids.shape[1], device=self.device).expand_as(ids)
-        return read(self[lm], hookpoints, ids, positions)
+        `generate` is included. With any KV cache or none, the result is that of running all models
+        anew on the whole conversation for every token. Whatever cannot guarantee this is refused:
+        beam search, assisted and contrastive decoding, quantized caches, caches that hold tokens
+        from outside the edit or are cropped or rearranged in it, compiled models.
 
-    def spec(self) -> dict:
-        """What rebuilds this pair from a saved crosscoder: plain JSON, read back by `from_spec`."""
-        return {
+        At the end the model is restored, also after an error. Each model may be under one edit at a
+        time.
+
+        Args:
+            name: The model to edit.
+            change: The intervention (see crosscoder/interventions).
+            mode: "paired" runs all models that the intervention reads in lockstep, and so keeps
+                them all in memory; "solo" is the approximation that runs the edited model only (see
+                `Crosscoder.encode`).
+            positions: "all", "prompt", "response", "last" (of the prompt) or "first-N" (of the
+                response); or a rule of your own (see crosscoder/lm/editing/positions.py). The
+                response begins after the last opening of the chat template. Without one, it begins
+                after the prompt of `generate`, or after the first forward pass of a conversation.
+                Further passes continue a conversation if its cache is passed on; without a cache,
+                only `generate` knows where its prompt ends.
+        """
+        from crosscoder.lm.edits import open_edit  # imports transformers
+
+        return open_edit(self, name, change, mode, positions)
+
+    def spec(self) -> dict[str, Any]:
+        """Return plain JSON that rebuilds this pair from a saved crosscoder (see `from_spec`)."""
+        spec = {
             "lms": {name: lm.spec() for name, lm in self.lms.items()},
             "layer": self.layer,
-            "contrast": self.contrast and list(self.contrast),
+            "contrast": self.diff_pair and list(self.diff_pair),
             "dtype": str(self.dtype).removeprefix("torch."),
-        } | ({"align": self.align} if self.align else {})
+        }
+        if self.align:
+            spec["align"] = self.align
+        return spec
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], device: str = "auto") -> "Pair":
-        try:
-            return cls(**spec, device=device)
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise UserError(f"what the language models are said to be is no pair: {first_line(error)}") from error
+    def from_spec(cls, spec: Any, device: str = "auto", is_trusted: bool = True) -> "Pair":
+        """Build a pair from what `spec` returned.
+
+        Args:
+            spec: Plain JSON.
+            device: As in the constructor.
+            is_trusted: Whether models are loaded that the user has not used before on this machine
+                (see trust.py).
+
+        Raises:
+            UserError: The JSON does not describe a pair.
+        """
+        content = read_spec(spec)
+        content["diff_pair"] = content.pop("contrast", None)
+        pair = cls(**content, device=device)
+        if not is_trusted:
+            for name, lm in pair.lms.items():
+                if isinstance(lm, LM):
+                    pair.lms[name] = NamedLM(lm.weights, lm.adapter)
+        return pair
 
 
-def load_pair(name: str, **overrides) -> Pair:
-    """The pair that `conf/models/NAME.yaml` describes, e.g. `load_pair("gemma3_270m", device="cuda")`."""
-    file = PROJECT / "conf" / "models" / f"{name}.yaml"
-    if not file.exists():
+def _build_lms(lms: Any) -> dict[str, LM | TinyLM]:
+    """Build the models from their specs."""
+    expected = "lms are models by name, e.g. {'base': {'weights': 'google/gemma-3-270m'}, …}"
+    if not isinstance(lms, Mapping) or not lms:
+        raise UserError(f"{expected}, not {lms!r:.80}")
+    built: dict[str, LM | TinyLM] = {}
+    for name, spec in lms.items():
+        if not isinstance(spec, Mapping):
+            raise UserError(f"{expected}, but '{name}' is {spec!r:.80}")
+        kind = TinyLM if "seed" in spec else LM
+        known = [field.name for field in fields(kind)]
+        unknown = [str(key) for key in spec if key not in known]
+        if unknown or ("weights" not in spec and kind is LM):
+            raise UserError(
+                f"model '{name}' has {', '.join(map(str, spec)) or 'nothing'}, "
+                f"but a model is given by {', '.join(known)}"
+            )
+        built[name] = kind(**spec)
+    return built
+
+
+def _parse_diff_pair(diff_pair: Any, lms: Collection[str]) -> tuple[str, str] | None:
+    """Return the two models to compare; None if none are, or if one of them is not there."""
+    if not diff_pair:
+        return None
+    is_pair = isinstance(diff_pair, Sequence) and not isinstance(diff_pair, str)
+    if is_pair and tuple(diff_pair) == DEFAULT_PAIR:
+        return DEFAULT_PAIR  # pairs of other models simply have no compared pair
+    is_known = is_pair and all(_is_model_or_source(name, lms) for name in diff_pair)
+    if not is_known or len(diff_pair) != 2 or diff_pair[0] == diff_pair[1]:
         raise UserError(
-            f"no pair '{name}'; conf/models has {', '.join(sorted(p.stem for p in file.parent.glob('*.yaml')))}"
+            "diff_pair is two different models, the finetuned one first, "
+            f"of {', '.join(lms)}, or null; not {diff_pair!r:.80}"
         )
-    spec = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "_target_"}
-    return Pair(**{**spec, **overrides})
+    return diff_pair[0], diff_pair[1]
 
 
-def _build(spec: Mapping) -> LM | TinyLM:
-    return TinyLM(**spec) if "seed" in spec else LM(**spec)
+def _is_model_or_source(name: Any, lms: Collection[str]) -> bool:
+    """Return whether a name is that of a model, or of a source `MODEL.HOOKPOINT`."""
+    return name in lms or any(str(name).startswith(f"{lm}.") for lm in lms)
 
 
-def _as_list(prompts: Any) -> list[Document]:
-    one = isinstance(prompts, str) or isinstance(prompts[0], Mapping)
-    return [prompts] if one else list(prompts)
-
-
-def _tokens(encoded: Sequence[tuple[Sequence[Token], Sequence[int]]]) -> Tokens:
-    """Of every prompt those tokens that are read."""
-    rows = [(*tokens[i], i, number) for number, (tokens, read) in enumerate(encoded) for i in read]
-    ids, kinds, positions, documents = torch.tensor(rows, dtype=torch.int64).view(-1, 4).T.contiguous()
-    return Tokens(ids, positions, documents, kinds)
+def _parse_dtype(name: str) -> torch.dtype:
+    require_choice("dtype", name, ("bfloat16", "float32", "float16", "float64"))
+    return getattr(torch, name)

@@ -1,41 +1,94 @@
-"""What a model makes of given answers, without sampling: log-probabilities of their tokens, and divergences.
+"""Score texts without sampling: log-probabilities of an answer's tokens.
 
-Of an answer to a chat the end of its turn is scored as well.
+In an answer to a chat, the token that ends the turn is scored as well.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
 
-from crosscoder.lm.text import Document, Tokenizer, stop, tokenize
-from crosscoder.types import Kind
+from crosscoder.core.types import Kind
+from crosscoder.lm.chat.document import Document
+from crosscoder.lm.hooks import run_decoder
+from crosscoder.lm.log_probs import compute_in_chunks, pick_log_probs
+from crosscoder.lm.text import encode_text, get_stop_id, tokenize
+from crosscoder.lm.types import PreTrainedModel, Tokenizer
 
-AT_A_TIME = 30  # tokens whose distributions [tokens, 262k] are held together: a buffer of this size is reused
-BATCH = 32
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Where a batch of conversations is scored.
+class Conversation:
+    """A prompt and its answer as tokens.
 
     Args:
-        ids: padded on the right, [batch, time].
-        kinds: of tokens (see Kind), padding being special.
-        rows, columns: positions that predict a scored token, one entry each.
-        numbers: to which conversation of all an entry belongs.
+        number: Its number among all conversations.
+        prompt: Ids of the prompt.
+        prompt_kinds: Their kinds (see Kind).
+        answer: Ids of the answer, or of its first few tokens.
+    """
+
+    number: int
+    prompt: list[int]
+    prompt_kinds: list[int]
+    answer: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt + self.answer
+
+    @property
+    def kinds(self) -> list[int]:
+        return self.prompt_kinds + [Kind.CHAT] * len(self.answer)
+
+    @property
+    def predicting(self) -> range:
+        """Positions that predict a token of the answer."""
+        return range(len(self.prompt) - 1, len(self.ids) - 1)
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """A batch of conversations, and the positions at which it is scored.
+
+    Args:
+        ids: Token ids, padded on the right, [batch, time].
+        kinds: Kinds of tokens (see Kind); padding is special.
+        rows: Row of each position that predicts a scored token.
+        columns: Column of each such position.
+        conversations: Number of the conversation, among all of them, of each such position.
     """
 
     ids: Int[Tensor, "batch time"]
     kinds: Int[Tensor, "batch time"]
     rows: Int[Tensor, "scored"]
     columns: Int[Tensor, "scored"]
-    numbers: Int[Tensor, "scored"]
+    conversations: Int[Tensor, "scored"]
+
+    @classmethod
+    def from_conversations(cls, conversations: Sequence[Conversation]) -> "ScoredBatch":
+        """Pad conversations to one length and list their scored positions."""
+        ids = [torch.tensor(conversation.ids) for conversation in conversations]
+        kinds = [torch.tensor(conversation.kinds) for conversation in conversations]
+        rows: list[int] = []
+        columns: list[int] = []
+        numbers: list[int] = []
+        for row, conversation in enumerate(conversations):
+            for column in conversation.predicting:
+                rows.append(row)
+                columns.append(column)
+                numbers.append(conversation.number)
+        return cls(
+            pad_sequence(ids, batch_first=True),
+            pad_sequence(kinds, batch_first=True, padding_value=Kind.SPECIAL),
+            torch.tensor(rows, dtype=torch.int64),
+            torch.tensor(columns, dtype=torch.int64),
+            torch.tensor(numbers, dtype=torch.int64),
+        )
 
     @property
     def targets(self) -> Int[Tensor, "scored"]:
@@ -43,92 +96,90 @@ class Scored:
         return self.ids[self.rows, self.columns + 1]
 
 
-def conversations(
-    tokenizer: Tokenizer, prompts: Sequence[Document], answers: Sequence[str], first: int | None = None
-) -> Iterator[Scored]:
-    """Batches of similar length, scored on the answers' tokens, or on the first few of them."""
-    heads, kinds = zip(*(tokenize(tokenizer, prompt, opening=True) for prompt in prompts), strict=True)
-    tails = [answer_ids(tokenizer, p, a)[:first] for p, a in zip(prompts, answers, strict=True)]
-    order = sorted(range(len(prompts)), key=lambda i: len(heads[i]) + len(tails[i]))
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        ids = pad_sequence([torch.tensor(heads[i] + tails[i]) for i in chosen], batch_first=True)
-        entries = [(row, len(heads[i]) - 1 + t, i) for row, i in enumerate(chosen) for t in range(len(tails[i]))]
-        known = [torch.tensor(kinds[i] + [Kind.CHAT] * len(tails[i])) for i in chosen]
-        yield Scored(
-            ids, pad_sequence(known, batch_first=True, padding_value=Kind.SPECIAL), *torch.tensor(entries).view(-1, 3).T
-        )
+def batch_conversations(
+    tokenizer: Tokenizer,
+    prompts: Sequence[Document],
+    answers: Sequence[str],
+    first: int | None = None,
+) -> Iterator[ScoredBatch]:
+    """Yield batches of conversations of similar length, scored on the tokens of the answers.
+
+    Args:
+        tokenizer: The tokenizer.
+        prompts: Texts or chats.
+        answers: One answer for each prompt.
+        first: Number of tokens of each answer that are scored; None scores all.
+    """
+    conversations = []
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids, kinds = tokenize(tokenizer, prompt, opening=True)
+        tokens = tokenize_answer(tokenizer, prompt, answer)[:first]
+        conversations.append(Conversation(number, ids, kinds, tokens))
+    conversations.sort(key=lambda conversation: len(conversation.ids))
+    for start in range(0, len(conversations), BATCH_SIZE):
+        yield ScoredBatch.from_conversations(conversations[start : start + BATCH_SIZE])
 
 
-def answer_ids(tokenizer: Tokenizer, prompt: Document, answer: str) -> list[int]:
-    """An answer's tokens; in a chat its turn ends with it."""
-    ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
-    return ids if isinstance(prompt, str) else [*ids, stop(tokenizer)]
+def tokenize_answer(tokenizer: Tokenizer, prompt: Document, answer: str) -> list[int]:
+    """Return an answer's tokens; in a chat the last one ends the turn."""
+    ids = encode_text(tokenizer, answer)
+    return ids if isinstance(prompt, str) else [*ids, get_stop_id(tokenizer)]
 
 
 @torch.no_grad()
-def hidden(model: PreTrainedModel, batch: Scored) -> Float[Tensor, "scored d_model"]:
-    """Final hidden states at the positions that are scored. Padding on the right is out of sight of causal attention."""
+def compute_final_states(
+    model: PreTrainedModel, batch: ScoredBatch
+) -> Float[Tensor, "scored d_model"]:
+    """Return final hidden states at the scored positions.
+
+    Causal attention does not see the padding on the right.
+    """
     ids = batch.ids.to(model.device)
     positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    out = model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+    out = run_decoder(model, ids, positions)
     return out[batch.rows.to(ids.device), batch.columns.to(ids.device)]
 
 
-@torch.no_grad()
-def by_token(
-    model: PreTrainedModel, function: Callable[..., Tensor], *columns: Tensor, hiddens: Sequence[Tensor]
-) -> Tensor:
-    """`function(log-probabilities of each hidden state …, *columns)`, a few tokens at a time: [tokens, vocabulary] is large."""
-    found = []
-    for parts in zip(*(x.split(AT_A_TIME) for x in (*hiddens, *columns)), strict=True):
-        tables = [log_probs(model, part) for part in parts[: len(hiddens)]]
-        found.append(function(*tables, *(part.to(tables[0].device) for part in parts[len(hiddens) :])).double().cpu())
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
-
-
-def log_probs(model: PreTrainedModel, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens vocabulary"]:
-    """Next-token log-probabilities, with the soft cap on logits where the model has one (Gemma 2)."""
-    head: Any = model.get_output_embeddings()
-    logits = head(hidden).float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return (torch.tanh(logits / cap) * cap if cap else logits).log_softmax(-1)
-
-
-def picked(table: Tensor, targets: Tensor) -> Tensor:
-    """log p of one token per row."""
-    return table.gather(1, targets[:, None])[:, 0]
-
-
-def divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p ‖ q) per row, in nats, from log-probabilities."""
-    return (p.exp() * (p - q)).sum(-1)
-
-
-def answer_log_probs(
+def score_answers(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
     prompts: Sequence[Document],
     answers: Sequence[str],
     first: int | None = None,
 ) -> list[Float[Tensor, "answer"]]:
-    """log p of every token of each answer, or of its first few."""
-    found: dict[int, Tensor] = {}
-    for batch in conversations(tokenizer, prompts, answers, first):
-        values = by_token(model, picked, batch.targets, hiddens=[hidden(model, batch)])
-        for number in batch.numbers.unique().tolist():
-            found[number] = values[batch.numbers == number]
-    return [found.get(i, torch.zeros(0, dtype=torch.float64)) for i in range(len(prompts))]
+    """Return log p of every token of each answer.
+
+    Args:
+        model: The language model.
+        tokenizer: Its tokenizer.
+        prompts: Texts or chats.
+        answers: One answer for each prompt.
+        first: Number of tokens of each answer that are scored; None scores all.
+    """
+    scores = [torch.zeros(0, dtype=torch.float64) for _ in prompts]
+    for batch in batch_conversations(tokenizer, prompts, answers, first):
+        hidden = compute_final_states(model, batch)
+        values = compute_in_chunks(model, pick_log_probs, [hidden], batch.targets)
+        for number in batch.conversations.unique().tolist():
+            scores[number] = values[batch.conversations == number]
+    return scores
 
 
-def next_log_probs(
-    model: PreTrainedModel, tokenizer: Tokenizer, prompts: Sequence[Document], tokens: Int[Tensor, "prompts candidates"]
+def score_next_tokens(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Document],
+    candidates: Int[Tensor, "prompts candidates"],
 ) -> Float[Tensor, "prompts candidates"]:
-    """log p of candidate tokens right after each prompt, in one pass for all of them."""
-    found = torch.zeros(tokens.shape, dtype=torch.float64)
-    for batch in conversations(tokenizer, prompts, ["?"] * len(prompts), first=1):  # any answer: nothing sees it
-        wanted = tokens[batch.numbers]
-        found[batch.numbers] = by_token(
-            model, lambda table, ids: table.gather(1, ids), wanted, hiddens=[hidden(model, batch)]
-        )
-    return found
+    """Return log p of candidate tokens right after each prompt, in one pass for all candidates."""
+
+    def gather(table: Tensor, ids: Tensor) -> Tensor:
+        return table.gather(1, ids)
+
+    scores = torch.zeros(candidates.shape, dtype=torch.float64)
+    # any answer will do, because the position before it does not see it
+    for batch in batch_conversations(tokenizer, prompts, ["?"] * len(prompts), first=1):
+        hidden = compute_final_states(model, batch)
+        targets = candidates[batch.conversations]
+        scores[batch.conversations] = compute_in_chunks(model, gather, [hidden], targets)
+    return scores

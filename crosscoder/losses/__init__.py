@@ -1,5 +1,6 @@
 """Loss terms, one per file; `total` adds them up."""
 
-from crosscoder.losses.base import LossInput, Term, total
+from crosscoder.core.requirements import Requirements
+from crosscoder.losses.base import LossContext, Term, total
 
-__all__ = ["LossInput", "Term", "total"]
+__all__ = ["LossContext", "Requirements", "Term", "total"]

@@ -1,4 +1,4 @@
-"""What a loss term is: one argument in, one scalar out. The loss is the weighted sum that is logged."""
+"""Interface of loss terms: one context in, one scalar out. The loss is their weighted sum."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,61 +6,74 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from crosscoder.core.model import Crosscoder, Output
+from crosscoder.core.requirements import Requirements
+from crosscoder.core.types import Acts, Dense, PerLatent
+from crosscoder.distributed import Parallel
 from crosscoder.errors import UserError
-from crosscoder.model import Crosscoder, Output
-from crosscoder.types import Acts, Dense, PerLatent
 
 
 @dataclass(frozen=True)
-class LossInput:
-    """Everything a term may look at, in training units."""
+class LossContext:
+    """Everything that a loss term may use, in training units."""
 
     acts: Acts
     output: Output
     crosscoder: Crosscoder
     dead: Tensor
-    """[n_latents] bool: has not fired for long."""
+    """[n_latents] bool: True for latents that have not fired for long."""
     progress: float
     """Fraction of the run that is over."""
     mean: Callable[..., Tensor]
-    """As `torch.mean`, over the batch of all processes."""
+    """`torch.mean` over the batch of all processes."""
     penalty: PerLatent | None = None
-    """[n_latents]: by what sparsity penalties are multiplied; None: 1."""
+    """[n_latents]: factors on sparsity penalties; None stands for 1."""
 
-    def penalised(self, weights: PerLatent) -> PerLatent:
-        """Weights [n_latents] of a sparsity penalty, with what constraints and an L0 aimed at say of them."""
+    @property
+    def parallel(self) -> Parallel:
+        """Return how processes divide the step, for sums and selections over latents."""
+        return self.crosscoder.parallel
+
+    def penalty_weights(self, weights: PerLatent) -> PerLatent:
+        """Return weights [n_latents] of a sparsity penalty times the penalty factors.
+
+        The factors come from the constraints' discounts and from the L0 controller.
+        """
         return weights if self.penalty is None else weights * self.penalty
 
     @property
     def every_pre(self) -> Dense:
-        """All pre-activations, [batch, n_latents]."""
+        """Return all pre-activations, [batch, n_latents]."""
         if self.output.every_pre is None:
-            raise UserError("this loss asks for pre-activations that the activation does not keep")
+            raise UserError(
+                "this loss needs all pre-activations, but the activation does not keep them: "
+                "use activation=jumprelu or activation=gated"
+            )
         return self.output.every_pre
 
 
 @runtime_checkable
 class Term(Protocol):
-    """A loss term: `weight` is its share of the total (a number, or a function of progress).
-
-    It may say of itself, for `training.recipe`: `penalises = True`, that it makes codes sparse; `needs`, what the activation
-    has to learn for it; `claims`, which latents it gives a part to; `shares_latents = True`, that it can be computed where each
-    process has some of the latents.
-    """
+    """A loss term, weighted by `weight` in the loss (a number, or a function of progress)."""
 
     weight: float
 
-    def __call__(self, given: LossInput) -> Tensor:
-        """The unweighted scalar."""
+    @property
+    def requirements(self) -> Requirements:
+        """Return what the term can be combined with; a class attribute will do."""
+        ...
+
+    def __call__(self, ctx: LossContext) -> Tensor:
+        """Return the unweighted scalar."""
         ...
 
 
-def total(terms: Mapping[str, Term], given: LossInput) -> tuple[Tensor, dict[str, Tensor]]:
-    """The very sum of weighted terms that is trained on, and its summands by name."""
-    parts = {name: term.weight * term(given) for name, term in terms.items()}
-    return sum(parts.values()), parts  # type: ignore[return-value]
+def total(terms: Mapping[str, Term], ctx: LossContext) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss, which is the sum of weighted terms, and its summands by name."""
+    summands = {name: term.weight * term(ctx) for name, term in terms.items()}
+    return sum(summands.values()), summands  # type: ignore[return-value]
 
 
 def ramp(progress: float, warmup: float) -> float:
-    """0 at the beginning of the run, 1 after its first `warmup`."""
+    """Return a factor that rises linearly from 0 to 1 over the first `warmup` of the run."""
     return min(1.0, progress / warmup) if warmup else 1.0

@@ -1,8 +1,9 @@
-"""What the gates of gated latents learn from. Rajamanoharan et al. 2024, "Improving Dictionary Learning with Gated SAEs".
+"""Loss of the gates of gated latents. Rajamanoharan et al. 2024.
 
     λ E_t Σ_j relu(π_tj) Σ_s ‖d_j^s‖  +  E_t ‖x_t − W_dec relu(π_t) − b_dec‖²
 
-The first makes gates close; the second, in which decoders are held fixed, makes them open where a latent is of use.
+The first summand closes gates. The second holds decoders fixed and opens gates where a latent is of
+use. The paper is "Improving Dictionary Learning with Gated Sparse Autoencoders".
 """
 
 from dataclasses import dataclass
@@ -10,22 +11,35 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from crosscoder.losses.base import LossInput, ramp
+from crosscoder.core.requirements import Requirements
+from crosscoder.losses.base import LossContext, ramp
+from crosscoder.values import require_fraction, require_number
 
 
 @dataclass(frozen=True)
 class Gate:
-    """See the module's docstring; λ is `sparsity`, which rises linearly from 0 over the first `warmup` of the run."""
+    """L1 of the gates plus the error of their own reconstruction.
 
-    penalises: ClassVar[bool] = True
-    needs: ClassVar[str] = "gates"
+    Args:
+        weight: Weight of the term.
+        sparsity: λ, which rises linearly from 0 over the first `warmup` of the run.
+        warmup: Fraction of the run.
+    """
+
+    requirements: ClassVar[Requirements] = Requirements(penalises=True, needs="gates")
     weight: float = 1.0
     sparsity: float = 1.0
     warmup: float = 0.05
 
-    def __call__(self, given: LossInput) -> Tensor:
-        crosscoder, gates = given.crosscoder, given.every_pre.relu().to(given.acts)
-        norms = given.penalised(crosscoder.decoder_norms().sum(0).detach())
+    def __post_init__(self) -> None:
+        require_number("loss.gate.weight", self.weight, least=0)
+        require_number("loss.gate.sparsity", self.sparsity, least=0)
+        require_fraction("loss.gate.warmup", self.warmup)
+
+    def __call__(self, ctx: LossContext) -> Tensor:
+        crosscoder = ctx.crosscoder
+        gates = ctx.every_pre.relu().to(ctx.acts)
+        norms = ctx.penalty_weights(crosscoder.decoder_norms().sum(0).detach())
         recon = gates @ crosscoder.W_dec.detach() + crosscoder.b_dec.detach()
-        sparsity = ramp(given.progress, self.warmup) * self.sparsity
-        return given.mean(sparsity * (gates @ norms) + (given.acts - recon).square().sum(-1))
+        sparsity = ramp(ctx.progress, self.warmup) * self.sparsity
+        return ctx.mean(sparsity * (gates @ norms) + (ctx.acts - recon).square().sum(-1))

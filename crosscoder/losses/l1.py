@@ -1,7 +1,8 @@
-"""Sparsity by the decoder norms. Lindsey et al. 2024.
+"""Sparsity by L1, weighted by decoder norms. Lindsey et al. 2024.
 
-sum      E_t Σ_j f_tj Σ_s ‖d_j^s‖            has a kink at ‖d_j^s‖ = 0: exclusive latents can be optimal
-concat   E_t Σ_j f_tj sqrt(Σ_s ‖d_j^s‖²)     smooth there: never gives exact zeros
+sum      E_t Σ_j f_tj Σ_s ‖d_j^s‖            has a kink at ‖d_j^s‖ = 0, so exclusive latents
+                                             can be optimal
+concat   E_t Σ_j f_tj sqrt(Σ_s ‖d_j^s‖²)     is smooth there and never gives exact zeros
 """
 
 from dataclasses import dataclass
@@ -9,24 +10,39 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from crosscoder.errors import UserError
-from crosscoder.losses.base import LossInput, ramp
+from crosscoder.core.requirements import Requirements
+from crosscoder.core.types import PerLatent
+from crosscoder.losses.base import LossContext, ramp
+from crosscoder.values import require_choice, require_fraction, require_number
 
 
 @dataclass(frozen=True)
 class L1:
-    """See the module's docstring. The weight rises linearly from 0 over the first `warmup` of the run."""
+    """Mean sum of activations times decoder norms.
 
-    penalises: ClassVar[bool] = True
+    Args:
+        norm: Sum of the sources' norms, or the norm of the concatenation.
+        weight: Weight of the term. It rises linearly from 0 over the first `warmup` of the run.
+        warmup: Fraction of the run.
+    """
+
+    requirements: ClassVar[Requirements] = Requirements(penalises=True)
     norm: Literal["sum", "concat"] = "sum"
     weight: float = 1.0
     warmup: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.norm not in ("sum", "concat"):
-            raise UserError(f"the norm is sum or concat, not {self.norm!r}")
+        require_choice("loss.l1.norm", self.norm, ("sum", "concat"))
+        require_number("loss.l1.weight", self.weight, least=0)
+        require_fraction("loss.l1.warmup", self.warmup)
 
-    def __call__(self, given: LossInput) -> Tensor:
-        by_source = given.crosscoder.decoder_norms()
-        norms = by_source.sum(0) if self.norm == "sum" else by_source.square().sum(0).sqrt()
-        return ramp(given.progress, self.warmup) * given.mean(given.output.code.weighted(given.penalised(norms)))
+    def __call__(self, ctx: LossContext) -> Tensor:
+        norms = self._combine(ctx.crosscoder.decoder_norms())
+        penalty = ctx.output.code.weighted_sum(ctx.penalty_weights(norms))
+        return ramp(ctx.progress, self.warmup) * ctx.mean(penalty)
+
+    def _combine(self, norms: Tensor) -> PerLatent:
+        """Return one norm per latent [n_latents] from those of the sources."""
+        if self.norm == "sum":
+            return norms.sum(0)
+        return norms.square().sum(0).sqrt()

@@ -1,1 +1,1 @@
-"""Results to look at. Draws, never computes."""
+"""Reports of results: terminal tables, Markdown and an HTML page. They draw and never compute."""

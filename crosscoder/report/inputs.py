@@ -1,161 +1,214 @@
-"""What there is to report on: everything in a run folder, each part read once."""
+"""Content of a report: what the run folder holds about its crosscoder, prepared for drawing."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from crosscoder.diff.table import LatentTable, load_parquet
-from crosscoder.errors import UserError
+from crosscoder.analysis.calibration import read_fdr
+from crosscoder.analysis.table import LatentTable
 from crosscoder.evals import Result
-from crosscoder.report.explain import Score, Verdict, scores, verdicts
-from crosscoder.report.plots import Plot, plots
-from crosscoder.report.section import Section
-from crosscoder.report.sections import sections
-from crosscoder.report.shapes import check_shape
-from crosscoder.report.tables import figure
-from crosscoder.runs import Run
+from crosscoder.io.run_dir import Run
+from crosscoder.report.current import HASH_KEY, find_crosscoder_sha256, is_other
+from crosscoder.report.html.explain import (
+    Score,
+    Verdict,
+    describe_calibration,
+    list_scores,
+    list_verdicts,
+)
+from crosscoder.report.html.plots import Plot, build_plots
+from crosscoder.report.html.section import Section
+from crosscoder.report.html.sections import build_sections
+from crosscoder.report.numbers import format_number
+from crosscoder.report.run_files import RunFiles
 
-FIRST = ("reconstruction", "splice")  # of the evals; the others follow
-# what a reader asks first: name of an eval, its scalar (all sources of it), how it is written, what it says
+# at the top of the page: eval, scalar (all of its sources), style of the number, meaning
 KEY_FIGURES = (
     ("reconstruction", "fve/difference", "score", "of the difference's variance explained"),
     ("reconstruction", "fve", "score", "of {source}'s variance explained"),
     ("splice", "loss_recovered", "score", "of {source}'s loss recovered when spliced in"),
-    ("reconstruction", "l0", "number", "latents active per token"),
-    ("reconstruction", "dead_fraction", "share", "of latents dead on held-out tokens"),
+    ("reconstruction", "l0", "number", "active latents per token"),
+    ("reconstruction", "dead_fraction", "percent", "of latents dead on held-out tokens"),
 )
-
-
-def written(value: Any, style: str) -> str:
-    """A number as a `score`, a `share` (per cent), or as a plain figure."""
-    if not isinstance(value, int | float) or value != value or style == "number":
-        return f"{value:.1f}" if isinstance(value, float) and 1 <= abs(value) < 100 else figure(value)
-    if style == "share":
-        return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:#.2g} %"
-    return f"{value:.3f}"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A part that is missing is None or empty."""
+    """Content of a report; what the run lacks is None or empty.
+
+    Results, tables and metrics that belong to another crosscoder are left out.
+    """
 
     run: Run
 
     @cached_property
+    def files(self) -> RunFiles:
+        """Return the files of the run."""
+        return RunFiles(self.run)
+
+    @cached_property
+    def crosscoder(self) -> str | None:
+        """Return the hash of the crosscoder that the report is about."""
+        return find_crosscoder_sha256(self.run)
+
+    @cached_property
     def table(self) -> LatentTable | None:
-        path = self.run.results / "latents.parquet"
-        return LatentTable.load(path) if path.exists() else None
+        """Return the table of latents."""
+        table = self.files.latents
+        if table is None or is_other(table.meta, self.crosscoder):
+            return None
+        return table
 
     @cached_property
     def contexts(self) -> pd.DataFrame | None:
-        path = self.run.results / "contexts.parquet"
-        return load_parquet(path)[0] if path.exists() else None
+        """Return the contexts of the latents."""
+        if self.files.contexts is None:
+            return None
+        frame, meta = self.files.contexts
+        return None if is_other(meta, self.crosscoder) else frame
 
     @cached_property
     def results(self) -> dict[str, Result]:
-        paths = {path.stem: path for path in sorted(self.run.results.glob("*.json"))}
-        return {name: self._result(paths[name]) for name in sorted(paths, key=lambda name: name not in FIRST)}
-
-    def _result(self, path: Path) -> Result:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            check_shape(content)
-            return Result.of(content)
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{path} is not the result of an eval: {error}") from error
+        """Return the results by name."""
+        results = {}
+        for name, result in self.files.results.items():
+            if not is_other(result.meta, self.crosscoder):
+                results[name] = result
+        return results
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        return self._json("metrics.json", {})
+        """Return the metrics of the run."""
+        metrics = self.files.metrics
+        return {} if is_other(metrics, self.crosscoder) else metrics
 
     @cached_property
+    def notes(self) -> list[str]:
+        """Return notes on files that are not shown, or may belong to another crosscoder."""
+        metas = self.files.list_metas()
+        others = [name for name, meta in metas.items() if is_other(meta, self.crosscoder)]
+        unknown = []
+        if self.crosscoder:
+            unknown = [name for name, meta in metas.items() if meta.get(HASH_KEY) is None]
+        notes = []
+        if others:
+            notes.append(
+                "Left out because they belong to another crosscoder than the one in this folder: "
+                f"{', '.join(others)}."
+            )
+        if unknown:
+            notes.append(
+                "May belong to another crosscoder than the one in this folder "
+                f"(no hash was saved): {', '.join(unknown)}."
+            )
+        return notes
+
+    @property
     def config(self) -> str:
-        path = self.run.folder / "config.yaml"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        """Return the text of config.yaml."""
+        return self.files.config
 
-    @cached_property
+    @property
     def lms(self) -> dict[str, str]:
-        """What each language model is, as the crosscoder's own config tells it."""
-        config = self._json("crosscoder/config.json", {})
-        lms = (config.get("provenance", {}).get("pair") or {}).get("lms", {})
-        return {name: " + ".join(str(part) for part in lm.values() if part) for name, lm in lms.items()}
-
-    def _json(self, name: str, missing: Any) -> Any:
-        path = self.run.folder / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else missing
-        except ValueError as error:
-            raise UserError(f"{path} is not JSON: {error}") from error
+        """Return a description of each language model."""
+        return self.files.lms
 
     @property
     def meta(self) -> Mapping[str, Any]:
+        """Return the meta of the table of latents."""
         return self.table.meta if self.table else {}
 
     @property
-    def contrast(self) -> list[str]:
+    def diff_pair(self) -> list[str]:
+        """Return the two sources that are compared; empty if there are none."""
         return list(self.meta.get("contrast") or [])
 
     @property
     def title(self) -> str:
-        return (
-            " versus ".join(self.contrast or [", ".join(self.meta.get("sources", []))]).strip() or self.run.folder.name
-        )
+        """Return the title of the page: the compared sources, all sources, or the folder's name."""
+        names = " versus ".join(self.diff_pair) or ", ".join(self.meta.get("sources", []))
+        return names.strip() or self.run.folder.name
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        seen = set(self.table["verdict"]) if self.table and "verdict" in self.table.columns else set()
-        return verdicts(self.contrast, seen) if seen else []
+        """Return the verdicts of the page; none if the table has no verdicts."""
+        if not self.table or "verdict" not in self.table.columns:
+            return []
+        found = set(self.table["verdict"])
+        return list_verdicts(self.diff_pair, found, read_fdr(self.meta)) if found else []
+
+    @property
+    def calibration_note(self) -> str:
+        """Return a sentence on what the verdict of specific latents rests on."""
+        return describe_calibration(self.meta)
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        return self.table.frame["verdict"].value_counts().to_dict() if self.table and self.verdicts else {}
+        """Return the number of latents by verdict."""
+        if not self.table or not self.verdicts:
+            return {}
+        return self.table.frame["verdict"].value_counts().to_dict()
 
     @cached_property
     def controls(self) -> dict[str, dict[str, Any]]:
-        """How often each verdict is given where there is nothing to find."""
-        rows = self.results["nulls"].tables.get("verdicts", []) if "nulls" in self.results else []
-        return {row["control"]: row for row in rows if row.get("control") not in (None, "this pair")}
+        """Return the number of latents by verdict in each null control."""
+        if "nulls" not in self.results:
+            return {}
+        rows = {}
+        for row in self.results["nulls"].tables.get("verdicts", []):
+            name = row.get("control")
+            if isinstance(name, str) and name != "this pair":
+                rows[name] = row
+        return rows
 
     @cached_property
     def scores(self) -> list[Score]:
-        """Those whose column the table has."""
-        columns = self.table.columns if self.table else []
-        return [score for score in scores(self.contrast, self.prompt_contrasts) if score.column in columns]
+        """Return the scores that the table has a column for."""
+        if not self.table:
+            return []
+        scores = list_scores(self.diff_pair, self.prompt_contrasts)
+        return [score for score in scores if score.column in self.table.columns]
 
     @property
     def prompt_contrasts(self) -> list[str]:
+        """Return the columns that compare two sets of prompts."""
         return self.table.prompt_contrasts if self.table else []
 
     @cached_property
     def sections(self) -> dict[str, Section]:
-        """By the eval that each is about."""
-        return sections(self.results, self.contrast)
+        """Return the sections by the eval that each is about."""
+        return build_sections(self.results, self.diff_pair)
 
     @property
     def has_answers(self) -> bool:
+        """Tell whether any section shows answers."""
         return any(section.answers for section in self.sections.values())
-
-    @property
-    def all_plots(self) -> list[Plot]:
-        """With those of the sections."""
-        return self.plots + [plot for section in self.sections.values() for plot in section.plots]
 
     @cached_property
     def plots(self) -> list[Plot]:
-        return plots(self.table, self._json("curves.json", []), self.verdicts)
+        """Return the plots of the table and the training curves."""
+        return build_plots(self.table, self.files.curves, self.verdicts)
+
+    @property
+    def all_plots(self) -> list[Plot]:
+        """Return all plots of the page, those of the sections included."""
+        plots = list(self.plots)
+        for section in self.sections.values():
+            plots += section.plots
+        return plots
 
     def key_figures(self) -> list[tuple[str, str]]:
-        """Each as its number and what it is."""
-        shown: dict[tuple[str, str], tuple[str, str]] = {}
+        """Return the figures at the top of the page, each with its meaning."""
+        figures: dict[tuple[str, str], tuple[str, str]] = {}
         for name, key, style, meaning in KEY_FIGURES:
             scalars = self.results[name].scalars if name in self.results else {}
             for scalar, value in scalars.items():
-                if scalar == key or scalar.startswith(f"{key}/"):
-                    source = scalar.removeprefix(key).strip("/")
-                    shown.setdefault((name, scalar), (written(value, style), meaning.format(source=source)))
-        return list(shown.values())
+                if scalar != key and not scalar.startswith(f"{key}/"):
+                    continue
+                source = scalar.removeprefix(key).strip("/")
+                text = format_number(value, style)
+                figures.setdefault((name, scalar), (text, meaning.format(source=source)))
+        return list(figures.values())

@@ -1,4 +1,4 @@
-"""Batches for the trainer, and where in them training is."""
+"""Training batches for Lightning, and the position in them."""
 
 from collections.abc import Generator, Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -7,70 +7,99 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from crosscoder import processes
+from crosscoder import distributed
+from crosscoder.core.types import Acts
 from crosscoder.data import Mixing
 from crosscoder.errors import UserError
-from crosscoder.types import Acts
 
 
 @runtime_checkable
 class Supply(Protocol):
-    """What batches come from: a store, or the models themselves."""
+    """Source of batches: a store, or the language models themselves."""
 
     def __len__(self) -> int:
-        """Tokens in an epoch."""
+        """Return the number of tokens in an epoch."""
         ...
 
-    def batches(
-        self, batch_size: int, seed: int = 0, first: int = 0, part: tuple[int, int] = (0, 1)
+    def iter_batches(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        first: int = 0,
+        process: tuple[int, int] = (0, 1),
+        /,
     ) -> Generator[Acts, None, None]:
-        """Without end, from number `first` on; of each this process's `part`: (which, of how many)."""
+        """Yield batches without end.
+
+        Args:
+            batch_size: Tokens of a batch over all processes.
+            seed: Random seed of the order.
+            first: Number of the first batch.
+            process: Rank of this process and number of processes; each gets its rows of a batch.
+        """
         ...
 
 
 class Batches(IterableDataset):
-    """A supply's batches from the one on that training has come to."""
+    """Batches of a supply, from the position that training has reached."""
 
     def __init__(self, supply: Supply, batch_size: int, seed: int) -> None:
-        self.supply, self.batch_size, self.seed, self.first = supply, batch_size, seed, 0
-        self.begun: list[Generator[Acts, None, None]] = []
+        self.supply = supply
+        self.batch_size = batch_size
+        self.seed = seed
+        self.first = 0
+        self.iterators: list[Generator[Acts, None, None]] = []
 
     def __iter__(self) -> Iterator[Acts]:
-        part = processes.rank(), processes.size()
-        self.begun.append(self.supply.batches(self.batch_size, self.seed, self.first, part))
-        return self.begun[-1]
+        process = distributed.rank(), distributed.size()
+        batches = self.supply.iter_batches(self.batch_size, self.seed, self.first, process)
+        self.iterators.append(batches)
+        return batches
 
 
 class ActsModule(L.LightningDataModule):
-    """Training batches of raw activations, in the store's dtype; `batch_size` tokens over all processes.
+    """Training batches of raw activations, in the store's dtype.
 
-    `validation` is what inference needs beside the weights fitted on; without any, the training tokens serve.
+    Args:
+        supply: Source of the batches.
+        batch_size: Tokens of a batch over all processes.
+        seed: Random seed of the tokens' order.
+        validation: Tokens on which the inference threshold is fitted. None: the training tokens.
     """
 
-    def __init__(self, supply: Supply, batch_size: int, seed: int = 0, validation: Mixing | None = None) -> None:
+    def __init__(
+        self, supply: Supply, batch_size: int, seed: int = 0, validation: Mixing | None = None
+    ) -> None:
         super().__init__()
-        if len(supply) < batch_size:  # no epoch would ever give a batch
-            raise UserError(f"there are {len(supply):,} tokens to train on, fewer than batch_size={batch_size:,}")
-        if batch_size % processes.size():
-            raise UserError(f"batch_size={batch_size:,} cannot be shared out evenly to {processes.size()} processes")
+        if len(supply) < batch_size:  # an epoch would never give a batch
+            raise UserError(
+                f"there are {len(supply):,} tokens to train on, "
+                f"fewer than batch_size={batch_size:,}"
+            )
+        if batch_size % distributed.size():
+            raise UserError(
+                f"batch_size={batch_size:,} cannot be split evenly over "
+                f"{distributed.size()} processes"
+            )
         self.batch_size = batch_size
         self.validation: Any = supply if validation is None else validation
         self.batches = Batches(supply, batch_size, seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches have been trained on; kept in the checkpoint."""
-        return {"trained": self.trainer.fit_loop.epoch_loop.batch_progress.total.processed}  # type: ignore[union-attr]
+        """Return the number of batches that were trained on, for the checkpoint."""
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress  # type: ignore[union-attr]
+        return {"trained": progress.total.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on there, with as many processes as there are now."""
+        """Continue after these batches, with any number of processes."""
         self.batches.first = state_dict["trained"]
 
     def train_dataloader(self) -> DataLoader:
-        # whole batches come from memory: worker processes would only copy
-        # with a generator of its own: else starting it draws from the global one, and resuming once more
+        # Whole batches come from memory, so worker processes would only copy. The generator keeps
+        # the loader from drawing from the global one, which would change a resumed run.
         return DataLoader(self.batches, batch_size=None, num_workers=0, generator=torch.Generator())
 
     def teardown(self, stage: str) -> None:
-        """End what still makes batches."""
-        for batches in self.batches.begun:
+        """Close the iterators, whose threads may still make batches."""
+        for batches in self.batches.iterators:
             batches.close()

@@ -1,10 +1,10 @@
-"""Which latents have not fired for long."""
+"""Count the tokens since each latent last fired."""
 
 import torch
 from torch import Tensor, nn
 
-from crosscoder import processes
-from crosscoder.sparse import Code
+from crosscoder.core.sparse import Code
+from crosscoder.distributed import BY_TOKENS, Parallel
 
 
 class DeadLatents(nn.Module):
@@ -17,11 +17,12 @@ class DeadLatents(nn.Module):
         self.register_buffer("tokens_since_fired", torch.zeros(n_latents, dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, code: Code) -> None:
-        """Count a batch, of all processes."""
-        self.tokens_since_fired += processes.n_tokens(len(code))
-        self.tokens_since_fired[processes.union(code.counts() > 0)] = 0
+    def update(self, code: Code, parallel: Parallel = BY_TOKENS) -> None:
+        """Count a batch of all processes."""
+        self.tokens_since_fired += parallel.count_tokens(len(code))
+        has_fired = parallel.union_over_ranks(code.counts() > 0)
+        self.tokens_since_fired[has_fired] = 0
 
     def mask(self, after: int) -> Tensor:
-        """[n_latents] bool: silent for at least `after` tokens."""
+        """Return [n_latents] bool: whether a latent was silent for at least `after` tokens."""
         return self.tokens_since_fired >= after

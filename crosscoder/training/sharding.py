@@ -1,10 +1,11 @@
-"""Dictionaries that do not fit one device: every process has some of the latents' rows, and all tokens.
+"""Shards of a dictionary that does not fit one device: each process has some latents, all tokens.
 
     pre = W_enc[own] x + b_enc[own]        x̂ = Σ_processes W_dec[own] f[own] + b_dec
 
-A latent is a row of every weight but b_dec, so weights, gradients and Adam's moments are cut alike, as DTensors, which
-Lightning's ModelParallelStrategy saves whole. Per step the reconstruction is summed over processes (and so is what aux-k
-explains), and the scores that selection compares are gathered; nothing else is sent.
+A latent is a row of every weight except b_dec, so weights, gradients and Adam's moments are all
+sharded by rows, as DTensors, which Lightning's ModelParallelStrategy saves whole. Per step the
+reconstruction is summed over processes (also the one of aux-k), and the scores that selection
+compares are gathered; nothing else is sent.
 """
 
 import copy
@@ -15,41 +16,53 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from crosscoder import processes
+from crosscoder import distributed
+from crosscoder.core.model import Crosscoder
 from crosscoder.errors import UserError
-from crosscoder.model import Crosscoder
 
 
-def shard(crosscoder: Crosscoder, mesh: DeviceMesh) -> None:
-    """Leave this process its rows of the weights."""
+def shard_weights(crosscoder: Crosscoder, mesh: DeviceMesh) -> None:
+    """Replace the weights by this process's rows of them."""
     if crosscoder.n_latents % mesh.size():
-        raise UserError(f"n_latents={crosscoder.n_latents:,} cannot be shared out evenly to {mesh.size()} processes")
+        raise UserError(
+            f"n_latents={crosscoder.n_latents:,} cannot be split evenly over "
+            f"{mesh.size()} processes"
+        )
     for name, weight in list(crosscoder.named_parameters(recurse=False)):
-        cut = Replicate() if name == "b_dec" else Shard(0)
-        setattr(crosscoder, name, nn.Parameter(distribute_tensor(weight.data, mesh, [cut])))
+        placement = Replicate() if name == "b_dec" else Shard(0)
+        sharded = distribute_tensor(weight.data, mesh, [placement])
+        setattr(crosscoder, name, nn.Parameter(sharded))
 
 
-def own_rows(crosscoder: Crosscoder) -> Crosscoder:
-    """A crosscoder of this process's latents, whose gradients are the whole one's; itself where nothing is shared out."""
+def take_local_rows(crosscoder: Crosscoder) -> Crosscoder:
+    """Return a crosscoder of this process's latents that shares its gradients with the whole one.
+
+    Without sharding it is the crosscoder itself.
+    """
     if not isinstance(crosscoder.W_enc, DTensor):
         return crosscoder
-    own = copy.copy(crosscoder)
-    own._parameters = {name: rows(weight) for name, weight in crosscoder.named_parameters(recurse=False)}  # type: ignore
-    return own
+    local = copy.copy(crosscoder)
+    rows = {}
+    for name, weight in crosscoder.named_parameters(recurse=False):
+        rows[name] = get_local_rows(weight)
+    # views with gradients in the place of nn.Parameters
+    local._parameters = rows  # type: ignore[assignment]
+    return local
 
 
-def rows(weight: Tensor) -> Tensor:
-    """What this process has of a weight."""
+def get_local_rows(weight: Tensor) -> Tensor:
+    """Return this process's rows of a weight."""
     return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 @torch.no_grad()
-def gather(crosscoder: Crosscoder) -> None:
-    """Put the weights together again: on the first process's CPU; the others keep nothing."""
+def gather_weights(crosscoder: Crosscoder) -> None:
+    """Put the whole weights on the CPU of the first process. The others keep nothing."""
     if not isinstance(crosscoder.W_enc, DTensor):
         return
     for name, weight in list(crosscoder.named_parameters(recurse=False)):
         whole = cast(DTensor, weight).full_tensor()
-        setattr(crosscoder, name, nn.Parameter(whole.cpu() if processes.rank() == 0 else whole.new_empty(0)))
-        del whole
+        kept = whole.cpu() if distributed.rank() == 0 else whole.new_empty(0)
+        setattr(crosscoder, name, nn.Parameter(kept))
+        del whole, kept
     crosscoder.cpu()

@@ -1,4 +1,4 @@
-"""What every activation in conf/activation promises, whatever it is."""
+"""Contract of the activations in conf/activation."""
 
 from math import log
 
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crosscoder.model import Crosscoder
-from crosscoder.sources import Sources
-from tests.configs import activation_of, choices
-from tests.small import crosscoder_of, random_acts
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.sources import Sources
+from tests.helpers.configs import activation_of, choices
+from tests.helpers.small import crosscoder_of, random_acts
 
 N_LATENTS, WIDTH = 120, 6  # at k = 4, codes are sparse
 every_activation = pytest.mark.parametrize("name", choices("activation"))
@@ -19,10 +19,10 @@ seeds = st.integers(0, 2**16)
 
 
 def used(name: str, seed: int, grid: float = 0.0) -> Crosscoder:
-    """A crosscoder in inference mode after one training step's worth of looking at activations.
+    """Return a crosscoder in inference mode that has seen one batch in training mode.
 
-    With a `grid`, all weights are multiples of it, and gains powers of two: then sums are exact in any order, and results
-    equal bit for bit.
+    With a `grid`, all weights are multiples of it, and gains powers of two: then sums are exact in
+    any order, and results equal bit for bit.
     """
     crosscoder = crosscoder_of(activation_of(name, N_LATENTS), (WIDTH, WIDTH), N_LATENTS, seed)
     if grid:
@@ -39,7 +39,9 @@ def on_grid(acts: Tensor, grid: float = 0.25) -> Tensor:
 
 
 @every_activation
-@given(seed=seeds, means=st.integers(-8, 8), scales=st.tuples(st.integers(-3, 3), st.integers(-3, 3)))
+@given(
+    seed=seeds, means=st.integers(-8, 8), scales=st.tuples(st.integers(-3, 3), st.integers(-3, 3))
+)
 def test_folded_on_raw_is_unfolded_on_normalised(name, seed, means, scales):
     crosscoder = used(name, seed, grid=1 / 16)
     scale = torch.cat([torch.full((WIDTH,), 2.0**exponent) for exponent in scales])
@@ -50,16 +52,20 @@ def test_folded_on_raw_is_unfolded_on_normalised(name, seed, means, scales):
     before, folded = crosscoder.encode(crosscoder.normalise(raw)), crosscoder.fold()
     after = folded.encode(raw)
     assert torch.equal(before.to_dense(), after.to_dense())
-    torch.testing.assert_close(crosscoder.decode(before) * scale + mean, folded.decode(after), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        crosscoder.decode(before) * scale + mean, folded.decode(after), atol=1e-4, rtol=1e-5
+    )
 
 
 @every_activation
 @given(seed=seeds)
-def test_what_is_loaded_is_what_was_folded_bit_for_bit(name, seed, tmp_path_factory):
+def test_a_loaded_crosscoder_equals_the_folded_one_bit_for_bit(name, seed, tmp_path_factory):
     crosscoder = used(name, seed)
     crosscoder.set_units(torch.randn(2 * WIDTH), torch.rand(2 * WIDTH) + 0.1)
     folded = crosscoder.fold()
-    loaded = Crosscoder.from_pretrained(crosscoder.save_pretrained(tmp_path_factory.mktemp("saved") / "crosscoder"))
+    loaded = Crosscoder.from_pretrained(
+        crosscoder.save_pretrained(tmp_path_factory.mktemp("saved") / "crosscoder")
+    )
     raw = random_acts(50, 2 * WIDTH, seed + 1)
     assert torch.equal(folded.encode(raw).to_dense(), loaded.encode(raw).to_dense())
     assert torch.equal(folded.decode(folded.encode(raw)), loaded.decode(loaded.encode(raw)))
@@ -82,7 +88,9 @@ def test_latents_can_be_renumbered(name, seed):
 @given(seed=seeds)
 def test_swapped_sources_give_the_same_code_and_a_mirrored_difference(name, seed):
     crosscoder, mirrored = used(name, seed), used(name, seed)
-    mirrored.sources = Sources(tuple(reversed(crosscoder.sources.items)), crosscoder.sources.contrast)
+    mirrored.sources = Sources(
+        tuple(reversed(crosscoder.sources.items)), crosscoder.sources.diff_pair
+    )
     with torch.no_grad():
         for weight in (mirrored.W_enc, mirrored.W_dec, mirrored.b_dec):
             weight.copy_(weight.roll(WIDTH, dims=-1))
@@ -90,7 +98,9 @@ def test_swapped_sources_give_the_same_code_and_a_mirrored_difference(name, seed
     code, code_mirrored = crosscoder.encode(acts), mirrored.encode(acts.roll(WIDTH, dims=-1))
     torch.testing.assert_close(code.to_dense(), code_mirrored.to_dense())
     for source in ("base", "chat"):
-        torch.testing.assert_close(crosscoder.decode(code, source), mirrored.decode(code_mirrored, source))
+        torch.testing.assert_close(
+            crosscoder.decode(code, source), mirrored.decode(code_mirrored, source)
+        )
     torch.testing.assert_close(crosscoder.decoder_norms(), mirrored.decoder_norms().flip(0))
 
 
@@ -104,7 +114,7 @@ def test_in_inference_a_tokens_code_does_not_depend_on_its_batch(name, seed, cut
 
 
 @every_activation
-def test_folding_leaves_the_original_as_it_was(name):
+def test_folding_leaves_the_original_unchanged(name):
     crosscoder = used(name, seed=0).train()
     before = {key: tensor.clone() for key, tensor in crosscoder.state_dict().items()}
     folded = crosscoder.fold()

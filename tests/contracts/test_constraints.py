@@ -1,63 +1,37 @@
-"""What every constraint in conf/constraint promises, with every activation and every loss: it holds after every step, and when
-folded. What does not go together is refused.
+"""Contract of the constraints in conf/constraint, with every activation and every loss.
+
+A constraint holds after every step and after folding. Combinations that cannot train are refused.
 """
 
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 from torch import Tensor
 
-from crosscoder.activations import Activation
 from crosscoder.constraints import Constraint, penalties
+from crosscoder.core.model import Crosscoder
 from crosscoder.errors import UserError
-from crosscoder.losses import LossInput, Term, total
+from crosscoder.losses import LossContext, Term, total
 from crosscoder.losses.l1 import L1
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.model import Crosscoder
 from crosscoder.training import CrosscoderModule
-from crosscoder.training.sense import check
-from tests.configs import activation_of, choices, composed
-from tests.small import crosscoder_of, random_acts
+from crosscoder.training.compatibility import check_compatibility
+from tests.helpers.configs import activation_of, choices
+from tests.helpers.partners import built, losses_with, term_of
+from tests.helpers.small import crosscoder_of, random_acts
 
-N_LATENTS, WIDTH = 120, 6  # as many rows for each latent as any constraint wants: 2 or 3
+N_LATENTS, WIDTH = (
+    120,
+    6,
+)  # a multiple of 2 and 3, for constraints with two or three rows per latent
 LOSSES = {"reconstruction": Reconstruction("squared"), "l1": L1(weight=0.1, warmup=0)}
 
 
-@cache
-def _config(group: str, name: str) -> DictConfig:
-    return composed(f"{group}=[{name}]")[group]
-
-
-def parts(group: str, name: str) -> dict:
-    """What `group=[name]` chooses, by name."""
-    return {key: instantiate(part) for key, part in _config(group, name).items()}
-
-
 def constraint_of(name: str) -> Constraint:
-    (constraint,) = parts("constraint", name).values()
+    (constraint,) = built("constraint", name).values()
     return constraint
-
-
-def penalty_of(activation: Activation) -> dict[str, Term]:
-    """The loss that makes it sparse: the one that trains what it learns, else L1."""
-    if activation.sparse:
-        return {}
-    for name in choices("loss"):
-        for key, term in parts("loss", name).items():
-            if activation.learns and getattr(term, "needs", "") == activation.learns and hasattr(term, "penalises"):
-                return {key: term}
-    return parts("loss", "l1")
-
-
-def losses_with(loss: str, activation: Activation) -> dict[str, Term]:
-    """A loss with the others without which it, or the activation, makes no sense."""
-    chosen = parts("loss", loss)
-    squared = {} if {"reconstruction", "matryoshka"} & set(chosen) else parts("loss", "squared")
-    return squared | penalty_of(activation) | chosen
 
 
 def weights(crosscoder: Crosscoder) -> list[Tensor]:
@@ -71,16 +45,23 @@ def steps(
     n: int = 4,
     l0_target: float | None = None,
 ) -> None:
-    """Some steps of Adam, whose momentum would carry weights away; after each the constraint must hold."""
+    """Take steps of Adam, whose momentum moves weights off the constraint; check it after each."""
     constraints = [] if constraint is None else [constraint]
     adam_of = partial(torch.optim.Adam, lr=1e-2)
-    module = CrosscoderModule(crosscoder, losses, adam_of, constraints=constraints, l0_target=l0_target)
+    module = CrosscoderModule(
+        crosscoder, losses, adam_of, constraints=constraints, l0_target=l0_target
+    )
     adam = adam_of(crosscoder.parameters())
     for step in range(n):
-        acts, dead = random_acts(64, crosscoder.sources.d_total, step), torch.arange(N_LATENTS) % 4 == 0
-        given = LossInput(acts, crosscoder(acts), crosscoder, dead, 0.5, torch.mean, module.penalty())
-        module.pressure.update(given.output.code.l0().mean())
-        loss, summands = total(losses, given)
+        acts, dead = (
+            random_acts(64, crosscoder.sources.d_total, step),
+            torch.arange(N_LATENTS) % 4 == 0,
+        )
+        ctx = LossContext(
+            acts, crosscoder(acts), crosscoder, dead, 0.5, torch.mean, module.penalty()
+        )
+        module.pressure.update(ctx.output.code.l0().mean())
+        loss, summands = total(losses, ctx)
         assert all(summand.isfinite() for summand in summands.values()), summands
         adam.zero_grad()
         loss.backward()
@@ -98,7 +79,9 @@ def steps(
 @pytest.mark.parametrize("activation", choices("activation"))
 @pytest.mark.parametrize("name", choices("constraint"))
 def test_it_holds_after_every_step_and_the_rest_is_trained(name, activation):
-    crosscoder = crosscoder_of(activation_of(activation, N_LATENTS), (WIDTH, WIDTH), N_LATENTS).train()
+    crosscoder = crosscoder_of(
+        activation_of(activation, N_LATENTS), (WIDTH, WIDTH), N_LATENTS
+    ).train()
     before = weights(crosscoder)
     steps(crosscoder, constraint_of(name))
     assert all((a != b).any() for a, b in zip(weights(crosscoder), before, strict=True))
@@ -107,29 +90,33 @@ def test_it_holds_after_every_step_and_the_rest_is_trained(name, activation):
 @pytest.mark.parametrize("constraint", [None, *choices("constraint")])
 @pytest.mark.parametrize("loss", choices("loss"))
 @pytest.mark.parametrize("name", choices("activation"))
-def test_what_goes_together_trains_and_what_does_not_is_refused_by_name(name, loss, constraint):
+def test_every_combination_trains_or_is_refused_by_name(name, loss, constraint):
     activation = activation_of(name, N_LATENTS)
-    (key, term), *_ = parts("loss", loss).items()
-    losses = losses_with(loss, activation)
-    constraints = {} if constraint is None else parts("constraint", constraint)
+    (key,) = built("loss", loss)
+    term = term_of(loss).requirements
+    losses = built("loss", *losses_with([loss], activation.requirements))
+    constraints = {} if constraint is None else built("constraint", constraint)
     refusal = None
-    if getattr(term, "needs", "") not in ("", activation.learns):
-        refusal = f"loss {key} trains {term.needs}, which activation .*{name} has not"
-    elif hasattr(term, "claims") and any(hasattr(each, "claims") for each in constraints.values()):
-        refusal = f"{constraint} gives .*, {key} to .*: take one of them"
-    l0_target = None if activation.sparse else 8.0
+    claims = [each.requirements.claims for each in constraints.values()]
+    if term.needs not in ("", activation.requirements.learnable):
+        refusal = f"loss {key} needs an activation with learnable {term.needs}; {name} has none"
+    elif term.claims and any(claims):
+        refusal = f"{constraint} assigns roles to .* and {key} to .*: choose one of them"
+    l0_target = 8.0 if activation.requirements.needs_penalty else None
     if refusal:
         with pytest.raises(UserError, match=refusal):
-            check(activation, losses, constraints, l0_target)
+            check_compatibility(activation, losses, constraints, l0_target)
         return
-    check(activation, losses, constraints, l0_target)
+    check_compatibility(activation, losses, constraints, l0_target)
     crosscoder = crosscoder_of(activation, (WIDTH, WIDTH), N_LATENTS).train()
     steps(crosscoder, next(iter(constraints.values()), None), losses, 2, l0_target)
 
 
 @pytest.mark.parametrize("name", choices("constraint"))
 def test_it_holds_before_the_first_step_and_in_training_units_when_folded(name):
-    crosscoder = crosscoder_of(activation_of("batch_topk", N_LATENTS), (WIDTH, WIDTH), N_LATENTS).train()
+    crosscoder = crosscoder_of(
+        activation_of("batch_topk", N_LATENTS), (WIDTH, WIDTH), N_LATENTS
+    ).train()
     crosscoder.set_units(torch.zeros(2 * WIDTH), torch.tensor([0.5] * WIDTH + [4.0] * WIDTH))
     constraint = constraint_of(name)
     steps(crosscoder, constraint, n=1)

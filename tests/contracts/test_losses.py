@@ -1,57 +1,58 @@
-"""What every loss term in conf/loss promises, with every activation: it is part of the loss, and it moves the weights."""
-
-from functools import cache
+"""Contract of the loss terms in conf/loss, with every activation: they move the weights."""
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 
-from crosscoder.losses import LossInput, Term, total
-from tests.configs import activation_of, choices, composed
-from tests.small import crosscoder_of, random_acts
+from crosscoder.losses import LossContext, total
+from tests.helpers.configs import activation_of, choices
+from tests.helpers.partners import term_of
+from tests.helpers.small import crosscoder_of, random_acts
 
 N_LATENTS, WIDTH = 120, 6  # at k = 4, codes are sparse
 
 
-@cache
-def _config(loss: str) -> DictConfig:
-    (term,) = composed(f"loss=[{loss}]").loss.values()
-    return term
-
-
-def term_of(loss: str) -> Term:
-    return instantiate(_config(loss))
-
-
 def carriers(loss: str) -> list[str]:
-    """The activations that have what a term trains."""
-    needs = getattr(term_of(loss), "needs", "")
-    return [name for name in choices("activation") if needs in ("", activation_of(name, N_LATENTS).learns)]
+    """Return the activations with the parameters that a term trains."""
+    needs = term_of(loss).requirements.needs
+    return [
+        name
+        for name in choices("activation")
+        if needs in ("", activation_of(name, N_LATENTS).requirements.learnable)
+    ]
 
 
 def carrier(loss: str) -> str:
-    """One of them, whose codes are sparse if there is one."""
-    return max(carriers(loss), key=lambda name: (activation_of(name).sparse, name))
+    """Return one of them, if possible one whose codes are sparse by themselves."""
+    return max(
+        carriers(loss), key=lambda name: (not activation_of(name).requirements.needs_penalty, name)
+    )
 
 
-def given(activation: str, mean=torch.mean, penalty: torch.Tensor | None = None, progress: float = 0.5) -> LossInput:
-    """What a term sees halfway through a run, with some latents dead, and none that writes so much that tanh is flat."""
-    crosscoder = crosscoder_of(activation_of(activation, N_LATENTS), (WIDTH, WIDTH), N_LATENTS).train()
+def make_ctx(
+    activation: str, mean=torch.mean, penalty: torch.Tensor | None = None, progress: float = 0.5
+) -> LossContext:
+    """Return a context halfway through a run, with some dead latents.
+
+    No latent contributes so much that tanh is flat.
+    """
+    crosscoder = crosscoder_of(
+        activation_of(activation, N_LATENTS), (WIDTH, WIDTH), N_LATENTS
+    ).train()
     crosscoder.W_dec.data *= 0.1
     acts, dead = random_acts(64, 2 * WIDTH), torch.arange(N_LATENTS) % 4 == 0
-    return LossInput(acts, crosscoder(acts), crosscoder, dead, progress, mean, penalty)
+    return LossContext(acts, crosscoder(acts), crosscoder, dead, progress, mean, penalty)
 
 
 every_pair = pytest.mark.parametrize(
-    ("loss", "activation"), [(loss, activation) for loss in choices("loss") for activation in carriers(loss)]
+    ("loss", "activation"),
+    [(loss, activation) for loss in choices("loss") for activation in carriers(loss)],
 )
 every_loss = pytest.mark.parametrize("loss", choices("loss"))
 
 
 @every_pair
 def test_every_term_moves_the_weights_to_a_smaller_loss(loss, activation):
-    before, terms = given(activation), {loss: term_of(loss)}
+    before, terms = make_ctx(activation), {loss: term_of(loss)}
     value, parts = total(terms, before)
     value.backward()
     gradients = [w.grad for w in before.crosscoder.parameters() if w.grad is not None]
@@ -61,8 +62,12 @@ def test_every_term_moves_the_weights_to_a_smaller_loss(loss, activation):
     size = sum(gradient.square().sum() for gradient in gradients)
     for weight in before.crosscoder.parameters():
         if weight.grad is not None:
-            weight.data -= 1e-3 * abs(value.item()) / size * weight.grad  # expects to lose a thousandth
-    after = LossInput(before.acts, before.crosscoder(before.acts), before.crosscoder, before.dead, 0.5, torch.mean)
+            weight.data -= (
+                1e-3 * abs(value.item()) / size * weight.grad
+            )  # expects to lose a thousandth
+    after = LossContext(
+        before.acts, before.crosscoder(before.acts), before.crosscoder, before.dead, 0.5, torch.mean
+    )
     assert total(terms, after)[0].item() < value.item()
 
 
@@ -74,13 +79,17 @@ def test_every_term_takes_its_means_over_all_processes(loss):
         asked.append((x.shape, dim))
         return x.mean(*dim)
 
-    term_of(loss)(given(carrier(loss), mean))
+    term_of(loss)(make_ctx(carrier(loss), mean))
     assert asked
-    assert all(shape == (64,) or (shape[0] == 64 and dim == (0,)) for shape, dim in asked)  # over tokens, no others
+    assert all(
+        shape == (64,) or (shape[0] == 64 and dim == (0,)) for shape, dim in asked
+    )  # over tokens, no others
 
 
 @every_loss
 def test_every_term_is_weighted(loss):
     term = term_of(loss)
-    value = term(given(carrier(loss))).item()
-    assert total({loss: term}, given(carrier(loss)))[0].item() == pytest.approx(term.weight * value)
+    value = term(make_ctx(carrier(loss))).item()
+    assert total({loss: term}, make_ctx(carrier(loss)))[0].item() == pytest.approx(
+        term.weight * value
+    )

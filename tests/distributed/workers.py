@@ -1,4 +1,7 @@
-"""Processes that stay, joined by gloo, and all run what they are given: starting them takes longer than what is tried."""
+"""Persistent processes, joined by gloo, that all run the same function.
+
+Starting processes takes longer than the tests that run in them.
+"""
 
 import os
 import socket
@@ -13,7 +16,7 @@ import torch.multiprocessing as mp
 
 
 class Team:
-    """`n` processes, as torchrun would start them."""
+    """A group of `n` processes, as torchrun would start them."""
 
     def __init__(self, n: int) -> None:
         with socket.socket() as free:
@@ -30,14 +33,14 @@ class Team:
             member.start()
 
     def run(self, work: Callable[..., None], *args: object) -> None:
-        """`work(*args)` in each; what one raises is raised here."""
+        """Run `work(*args)` in each process; a failure of one is raised here."""
         for end in self.ends:
             end.send((work, args))
         failures = [failure for end in self.ends if (failure := end.recv())]
         assert not failures, "\n\n".join(failures)
 
     def close(self) -> None:
-        """Let them go home."""
+        """End the processes."""
         for end in self.ends:
             end.send(None)
         for member in self.members:

@@ -1,9 +1,10 @@
-"""Commands as a reader types them: here, which is quick, or in a process of their own, which is the real thing."""
+"""Run commands as a user types them: quickly in this process, or really in their own."""
 
 import contextlib
 import io
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -37,13 +38,23 @@ class Outcome:
 def here(script: str, *arguments: str) -> Outcome:
     """Run `python SCRIPT ARGUMENTS` in this process, where everything is imported already."""
     code, out, err = 0, io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(sys, "argv", [script, *arguments])
         patch.setenv("COLUMNS", "200")
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
         except SystemExit as end:
             code = end.code
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
@@ -60,11 +71,16 @@ def start(script: str, *arguments: str, folder: Path, **environment: str) -> sub
 
 
 def surroundings() -> dict[str, str]:
-    """The environment, without what Weights & Biases has put there for children of this process: they would log through it."""
+    """Return the environment without this process's W&B service, which children would use."""
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
 
 
-def ended(process: subprocess.Popen, timeout: float = 300) -> Outcome:
-    """Wait for it."""
-    out, err = process.communicate(timeout=timeout)
+def ended(process: subprocess.Popen, timeout: float = 900) -> Outcome:
+    """Wait for the end of a process; kill it after `timeout` seconds."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"no end after {timeout} s; its output:\n{out}\n{err}")
     return Outcome(process.returncode, out, err)

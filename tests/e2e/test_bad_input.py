@@ -1,4 +1,4 @@
-"""What is wrong in the request is said in one line that names what and where; the exit code is not 0."""
+"""A wrong request ends in one line with the cause and the place, and an exit code that is not 0."""
 
 import json
 import os
@@ -27,15 +27,17 @@ def refused(outcome: Outcome, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """A file of a few thousand tokens."""
+    """Write a file of a few thousand tokens."""
     file = tmp_path_factory.mktemp("text") / "lines.jsonl"
-    file.write_text("".join(json.dumps({"text": f"{i} squared is {i * i}. " * 8}) + "\n" for i in range(400)))
+    file.write_text(
+        "".join(json.dumps({"text": f"{i} squared is {i * i}. " * 8}) + "\n" for i in range(400))
+    )
     return file
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run on planted activations."""
+    """Finish a run on planted activations."""
     folder = tmp_path_factory.mktemp("planted") / "run"
     outcome = here("train.py", "debug=smoke", *SMALL, f"hydra.run.dir={folder}")
     assert outcome.code == 0, outcome.err
@@ -44,7 +46,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def stores(run, tmp_path):
-    """Copies of the run's stores, to be damaged: (train, held-out)."""
+    """Copy the run's stores, to be damaged: (train, held-out)."""
     made_with = json.loads((run / "crosscoder" / "config.json").read_text())["provenance"]
     return [shutil.copytree(made_with[split], tmp_path / split) for split in ("train", "heldout")]
 
@@ -54,7 +56,7 @@ def stores(run, tmp_path):
     [
         (["n_latent=64"], ["n_latent"]),
         (["activation.kk=3"], ["activation.kk"]),
-        (["activation=topkk"], ["activation/topkk", "topk"]),
+        (["activation=topkk"], ["activation", "topkk", "did you mean topk?"]),
         (["nonsense=1"], ["nonsense"]),
         (["n_latents=many"], ["n_latents", "many"]),
         (["n_latents=0"], ["n_latents", "0"]),
@@ -65,12 +67,18 @@ def stores(run, tmp_path):
         (["exclude=[nonsense]"], ["nonsense", "special"]),
         (["loss.reconstruction.kind=cubed"], ["cubed"]),
         (["scale.by=eye"], ["eye"]),
-        (["data=store", "data.train=/no/such/folder", "data.heldout=/no/such/folder"], ["/no/such/folder"]),
+        (
+            ["data=store", "data.train=/no/such/folder", "data.heldout=/no/such/folder"],
+            ["/no/such/folder"],
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_setting_that_makes_no_sense(request_, words, tmp_path):
-    refused(here("train.py", "debug=smoke", *SMALL, f"hydra.run.dir={tmp_path / 'run'}", *request_), *words)
+    refused(
+        here("train.py", "debug=smoke", *SMALL, f"hydra.run.dir={tmp_path / 'run'}", *request_),
+        *words,
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,14 +86,26 @@ def test_a_setting_that_makes_no_sense(request_, words, tmp_path):
     [
         (["layer=7"], ["layer 7", "layers 0 to 1"]),
         (["hookpoints=[resid_past.1]"], ["resid_past.1", "resid_post"]),
-        (["models.lms.base.weights=/no/such/model"], ["/no/such/model"]),
-        (["models.lms.base.weights=nobody/no-such-model"], ["nobody/no-such-model"]),
-        (["models=gemma3_270m", "models.lms.base.weights=pinned:no-such-name"], ["no-such-name", "gemma-3-270m"]),
-        (["models.lms.chat.adapter=/no/such/adapter"], ["/no/such/adapter"]),
+        (
+            ["models=gemma3_270m", "models.lms.base.weights=/no/such/model"],
+            ["no model at '/no/such/model'"],
+        ),
+        (
+            ["models=gemma3_270m", "models.lms.base.weights=nobody/no-such-model"],
+            ["nobody/no-such-model"],
+        ),
+        (
+            ["models=gemma3_270m", "models.lms.base.weights=pinned:no-such-name"],
+            ["no-such-name", "gemma-3-270m"],
+        ),
+        (
+            ["models.lms.chat.adapter=/no/such/adapter"],
+            ["models.lms.chat.adapter", "a setting of models=gemma3_270m"],
+        ),
         (["n_tokens=100_000_000"], ["100,000,000", "train"]),
         (["data.corpora.0.paths=[/no/such/file.txt]"], ["/no/such/file.txt"]),
         (["data.corpora.0.column=words"], ["words", "text"]),
-        (["models=gemma9"], ["models/gemma9", "gemma3_270m"]),
+        (["models=gemma9"], ["gemma9", "gemma3_270m"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -97,11 +117,13 @@ def test_models_and_text_that_are_not_there(request_, words, text, tmp_path):
 def on_stores(stores, tmp_path, *more: str) -> Outcome:
     """Train on these stores."""
     data = ["data=store", f"data.train={stores[0]}", f"data.heldout={stores[1]}"]
-    return here("train.py", "models=tiny", *data, *SMALL, f"hydra.run.dir={tmp_path / 'run'}", *more)
+    return here(
+        "train.py", "models=tiny", *data, *SMALL, f"hydra.run.dir={tmp_path / 'run'}", *more
+    )
 
 
 def shard_of(store, source="chat"):
-    """A source's first shard."""
+    """Return the path of a source's first shard."""
     return store / f"00000.{source}.safetensors"
 
 
@@ -144,7 +166,12 @@ def test_nan_in_a_foreign_store(stores, tmp_path):
 
 def test_a_store_that_does_not_fit_the_crosscoder(run, tmp_path, planted_splits):
     widths = Store(planted_splits.heldout.folder).sources.widths
-    outcome = here("evaluate.py", f"crosscoder={run}", f"store={planted_splits.heldout.folder}", "eval=reconstruction")
+    outcome = here(
+        "evaluate.py",
+        f"crosscoder={run}",
+        f"store={planted_splits.heldout.folder}",
+        "eval=reconstruction",
+    )
     refused(outcome, str(widths[0]), "64")
 
 
@@ -173,3 +200,13 @@ def test_it_is_the_same_in_a_process_of_its_own(tmp_path):
     outcome = ended(start("train.py", "debug=smoke", "n_latent=64", folder=tmp_path))
     refused(outcome, "n_latent")
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("name", ["n_tokens", "n_validation", "n_heldout"])
+def test_a_store_of_no_tokens_is_not_left_in_the_cache(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSCODER_CACHE", str(tmp_path / "cache"))
+    refused(
+        here("train.py", "debug=smoke", *SMALL, f"hydra.run.dir={tmp_path / 'run'}", f"{name}=0"),
+        "0",
+    )
+    assert not list((tmp_path / "cache").rglob("meta.json"))

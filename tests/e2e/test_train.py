@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from crosscoder.model import Crosscoder
+from crosscoder.core.model import Crosscoder
 from tests.e2e.commands import SMALL, Outcome, ended, start
 
 METRICS = {
@@ -21,7 +21,15 @@ METRICS = {
         "l0",
         "dead_fraction",
     ),
-    *("n_latents", "n_tokens", "train_seconds", "harvest_seconds", "tokens_per_second", "loss", "tokens_sha256"),
+    *(
+        "n_latents",
+        "n_tokens",
+        "train_seconds",
+        "harvest_seconds",
+        "tokens_per_second",
+        "loss",
+        "tokens_sha256",
+    ),
 }
 
 
@@ -41,6 +49,7 @@ def test_a_run_folder_is_as_designed(smoke):
     assert files == {
         ".lock",
         "config.yaml",
+        "identity.json",
         "curves.json",
         "metrics.json",
         "checkpoints/last.ckpt",
@@ -77,11 +86,22 @@ def test_the_crosscoder_loads_without_anything_else(smoke):
 
 
 def test_a_sweep_harvests_once_and_ends_with_one_table(tmp_path):
-    (tmp_path / "text.jsonl").write_text("".join(f'{{"text": "Line {i} of some text."}}\n' for i in range(600)))
+    (tmp_path / "text.jsonl").write_text(
+        "".join(f'{{"text": "Line {i} of some text."}}\n' for i in range(600))
+    )
     sweep = ["-m", "n_latents=32,64", "activation=topk,batch_topk"]
     data = ["models=tiny", "data=files", f"data.corpora.0.paths=[{tmp_path / 'text.jsonl'}]"]
     small = [setting for setting in SMALL if not setting.startswith("n_latents")]
-    outcome = ended(start("train.py", *sweep, *data, *small, folder=tmp_path, CROSSCODER_CACHE=str(tmp_path / "cache")))
+    outcome = ended(
+        start(
+            "train.py",
+            *sweep,
+            *data,
+            *small,
+            folder=tmp_path,
+            CROSSCODER_CACHE=str(tmp_path / "cache"),
+        )
+    )
     assert outcome.code == 0, outcome.err
     (folder,) = (tmp_path / "outputs").iterdir()
     rows = json.loads((folder / "sweep.json").read_text())
@@ -91,7 +111,9 @@ def test_a_sweep_harvests_once_and_ends_with_one_table(tmp_path):
     assert len({row["fve/chat"] for row in rows}) == 4
 
     shards = list((tmp_path / "cache" / "stores").glob("*/*.safetensors"))
-    assert {path.parent.name for path in shards} == {path.name for path in (tmp_path / "cache" / "stores").iterdir()}
+    assert {path.parent.name for path in shards} == {
+        path.name for path in (tmp_path / "cache" / "stores").iterdir()
+    }
     assert len({path.parent for path in shards}) == 3  # train, validation, held-out
     first_run_done = (folder / "0" / "metrics.json").stat().st_mtime
     assert max(path.stat().st_mtime for path in shards) < first_run_done
@@ -99,7 +121,9 @@ def test_a_sweep_harvests_once_and_ends_with_one_table(tmp_path):
 
 @pytest.mark.faults
 def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(tmp_path):
-    process = start("train.py", "debug=smoke", "train_tokens=100_000_000", "hydra.run.dir=run", folder=tmp_path)
+    process = start(
+        "train.py", "debug=smoke", "train_tokens=100_000_000", "hydra.run.dir=run", folder=tmp_path
+    )
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     waited = time.monotonic()
     while not checkpoint.exists() and process.poll() is None and time.monotonic() - waited < 120:
@@ -107,7 +131,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(tmp_path):
     first = checkpoint.stat().st_mtime_ns
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    outcome = ended(process, timeout=60)
+    outcome = ended(process, timeout=900)
     assert outcome.code == 130, outcome.err
     assert "Traceback" not in outcome.err
     assert str(Path("checkpoints") / "last.ckpt") in outcome.out + outcome.err
@@ -118,7 +142,9 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(tmp_path):
 
 def test_an_sae_of_the_difference_trains_on_the_store_of_both_and_is_evaluated(tmp_path):
     run = tmp_path / "run"
-    trained = ended(start("train.py", "debug=smoke", "sources=[chat-base]", f"run={run}", folder=tmp_path))
+    trained = ended(
+        start("train.py", "debug=smoke", "sources=[chat-base]", f"run={run}", folder=tmp_path)
+    )
     assert trained.code == 0, trained.err
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["fve/chat-base"] > 0

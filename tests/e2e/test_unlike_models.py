@@ -1,4 +1,4 @@
-"""Models that are not each other's finetuning: of other widths, and with other tokenizers, from text to evaluation."""
+"""Pairs of unrelated models: other widths and other tokenizers, from text to evaluation."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crosscoder.core.model import Crosscoder
 from crosscoder.evals import Result
 from crosscoder.interventions.ablate import ablate
 from crosscoder.lm import Pair
-from crosscoder.model import Crosscoder
 from tests.e2e.commands import SMALL, Outcome, here
 
 WIDER = ["models=tiny", "+models.lms.chat.d_model=48"]
@@ -20,9 +20,12 @@ ALIGNED = [*OTHER_TOKENIZER, "models.align=spans"]
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> list[str]:
-    """The settings of a corpus of short lines."""
+    """Return the settings of a corpus of short lines."""
     lines = tmp_path_factory.mktemp("text") / "lines.jsonl"
-    said = (f"Line {i} says that {i} times {i} is {i * i}, as it was at {i % 12}:30.\n" * 3 for i in range(900))
+    said = (
+        f"Line {i} says that {i} times {i} is {i * i}, as it was at {i % 12}:30.\n" * 3
+        for i in range(900)
+    )
     lines.write_text("".join(json.dumps({"text": line}) + "\n" for line in said))
     return ["data=files", f"data.corpora.0.paths=[{lines}]", "data.seq_len=64"]
 
@@ -42,7 +45,7 @@ def evaluated(run: Path, *settings: str) -> Outcome:
 
 @pytest.fixture(scope="module")
 def wider(text, tmp_path_factory) -> Path:
-    """A run on a base of width 32 and a chat of width 48."""
+    """Finish a run on a base of width 32 and a chat of width 48."""
     return trained(tmp_path_factory.mktemp("wider") / "run", *WIDER, *text)
 
 
@@ -99,7 +102,7 @@ def test_either_model_is_read_encoded_and_edited_in_python(wider):
 
 @pytest.fixture(scope="module")
 def aligned(text, tmp_path_factory) -> Path:
-    """A run on a base with a token per byte and a wider chat with a token per word."""
+    """Finish a run on a base with a token per byte and a wider chat with a token per word."""
     return trained(tmp_path_factory.mktemp("aligned") / "run", *ALIGNED, *text)
 
 
@@ -108,7 +111,7 @@ def aligned(text, tmp_path_factory) -> Path:
     [
         (OTHER_TOKENIZER, "base and chat have different tokenizers: "),
         ([*ALIGNED, "data.mode=stream"], "data.mode=stream needs one tokenizer"),
-        ([*ALIGNED[:-1], "models.align=words"], "align is 'spans' or null, not 'words'"),
+        ([*ALIGNED[:-1], "models.align=words"], "align is spans or null, not 'words'"),
     ],
 )
 def test_what_cannot_be_paired_is_refused_in_a_line(text, tmp_path, settings, reason, unchecked):
@@ -119,12 +122,15 @@ def test_what_cannot_be_paired_is_refused_in_a_line(text, tmp_path, settings, re
 
 
 def test_rows_of_the_store_are_the_same_text_in_both_models(aligned, text):
-    """From the files alone: every row is found again in its line, as the token of both tokenizers that covers it."""
+    """Check from the files alone that each row is the token of both tokenizers at its place."""
     made_with = json.loads((aligned / "crosscoder" / "config.json").read_text())["provenance"]
     folder, pair = Path(made_with["heldout"]), Pair.from_spec(made_with["pair"], "cpu")
     meta = json.loads((folder / "meta.json").read_text())
     tokens = load_file(folder / "00000.tokens.safetensors")
-    lines = [json.loads(line)["text"] for line in Path(text[1].split("[")[1][:-1]).read_text().splitlines()]
+    lines = [
+        json.loads(line)["text"]
+        for line in Path(text[1].split("[")[1][:-1]).read_text().splitlines()
+    ]
     heldout = [line for i, line in enumerate(lines) if i % 10 == 0]
     others = [line for i, line in enumerate(heldout) if i % 4 != 0]
     found = 0
@@ -142,7 +148,7 @@ def test_rows_of_the_store_are_the_same_text_in_both_models(aligned, text):
 
 
 def words_of(tokenizer, line: str) -> dict[tuple[int, int], int]:
-    """Where in a line each token's characters lie, decoding from the left, less the space before them."""
+    """Return the characters of each token in a line, without the space before them."""
     found, end = {}, 0
     for token in tokenizer(line, add_special_tokens=False)["input_ids"]:
         said = tokenizer.decode([token])
@@ -174,13 +180,17 @@ def test_what_needs_one_tokenizer_says_so(aligned, name):
 
 
 def test_the_closing_table_says_how_much_is_paired(text, tmp_path):
-    outcome = here("train.py", *ALIGNED, *text, *SMALL, "stage=harvest", f"hydra.run.dir={tmp_path}")
+    outcome = here(
+        "train.py", *ALIGNED, *text, *SMALL, "stage=harvest", f"hydra.run.dir={tmp_path}"
+    )
     assert outcome.code == 0, outcome.err
     assert "% of base's" in outcome.out
 
 
 def test_of_equal_widths_the_difference_is_evaluated_too(text, tmp_path):
-    run = trained(tmp_path / "run", "models=tiny", "+models.lms.chat.words=true", "models.align=spans", *text)
+    run = trained(
+        tmp_path / "run", "models=tiny", "+models.lms.chat.words=true", "models.align=spans", *text
+    )
     outcome = evaluated(run, "eval=[reconstruction,diff,density,compare]")
     assert outcome.code == 0, outcome.err
     assert "fve/difference" in Result.load(run / "results" / "reconstruction.json").scalars

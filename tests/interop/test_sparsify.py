@@ -5,7 +5,7 @@ import torch
 
 import crosscoder
 from crosscoder.errors import UserError
-from tests.small import random_acts
+from tests.helpers.small import random_acts
 
 sparsify = pytest.importorskip("sparsify")
 
@@ -37,7 +37,18 @@ def test_a_sparse_coder_codes_here_as_there(size, tmp_path):
     assert ours.sources.items[0].hookpoint == "resid_post.3"
 
 
-@pytest.mark.parametrize("config", [{"transcode": True}, {"skip_connection": True}, {"activation": "groupmax"}])
+@pytest.mark.parametrize(
+    ("hook", "place"), [("layers.3.mlp", "mlp_out.3"), ("layers.3", "resid_post.3")]
+)
+def test_a_run_names_its_folders_after_modules(hook, place, tmp_path):
+    for folder in (tmp_path / hook, tmp_path / hook / "seed1"):
+        saved(folder, num_latents=20)
+        assert crosscoder.load(folder).sources.items[0].hookpoint == place
+
+
+@pytest.mark.parametrize(
+    "config", [{"transcode": True}, {"skip_connection": True}, {"activation": "groupmax"}]
+)
 def test_what_is_no_topk_autoencoder_is_refused(config, tmp_path):
     saved(tmp_path / "layers.3", num_latents=21, **config)
     with pytest.raises(UserError, match=r"transcoder|groupmax"):

@@ -1,4 +1,7 @@
-"""Is what the table says of a planted world true? First for a crosscoder that was made from the truth, then for trained ones."""
+"""The table of a planted world is true.
+
+First for a crosscoder that is made from the truth, then for trained ones.
+"""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -11,14 +14,22 @@ from hydra.utils import instantiate
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import normalize
 
-from crosscoder.activations.relu import ReLU
+from crosscoder.analysis.analysis import Analysis
+from crosscoder.core.activations.relu import ReLU
+from crosscoder.core.model import Crosscoder
 from crosscoder.data import Harvest
-from crosscoder.data.planted import BASE_ONLY, CHAT_ONLY, RESCALED, ROTATED, SHARED, SHIFTED, Planted
-from crosscoder.diff.analysis import Analysis
+from crosscoder.data.synthetic.planted import (
+    BASE_ONLY,
+    CHAT_ONLY,
+    RESCALED,
+    ROTATED,
+    SHARED,
+    SHIFTED,
+    Planted,
+)
 from crosscoder.lm import load_pair
-from crosscoder.model import Crosscoder
-from tests.configs import composed
-from tests.small import sources_of, store_of
+from tests.helpers.configs import composed
+from tests.helpers.small import sources_of, store_of
 
 NAMES = {
     SHARED: "shared",
@@ -29,22 +40,41 @@ NAMES = {
     SHIFTED: "shifted",
 }
 
-# --- a crosscoder made from the truth: every latent is a feature, and reads it without error ---
+# --- a crosscoder made from the truth: every latent reads its feature without error ---
 
-EXACT = Planted(width=64, shared=6, base_only=4, chat_only=4, rotated=4, rescaled=8, shifted=0, active=4.0, noise=0.0)
+EXACT = Planted(
+    width=64,
+    shared=6,
+    base_only=4,
+    chat_only=4,
+    rotated=4,
+    rescaled=8,
+    shifted=0,
+    active=4.0,
+    noise=0.0,
+)
 
 
 def oracle(shrunk: int | None = None) -> Crosscoder:
-    """Encoders are the pseudo-inverse of the directions; the weaker decoder of the feature `shrunk` is set to zero."""
+    """Return a crosscoder whose latents are the features.
+
+    Encoders are the pseudo-inverse of the directions. The weaker decoder of the feature `shrunk` is
+    set to zero.
+    """
     truth = EXACT.truth()
     gains = truth["gains"]
-    decoders = [gains[0, :, None] * truth["directions"], gains[1, :, None] * truth["chat_directions"]]
+    decoders = [
+        gains[0, :, None] * truth["directions"],
+        gains[1, :, None] * truth["chat_directions"],
+    ]
     W_dec = torch.cat(decoders, dim=1)
     W_enc = torch.linalg.pinv(W_dec).T
     if shrunk is not None:
         part = slice(0, 64) if gains[0, shrunk] < 1 else slice(64, 128)
         W_dec[shrunk, part] = 0
-    crosscoder = Crosscoder(sources_of(64, 64), len(W_dec), ReLU(), init=lambda *_: (W_enc.contiguous(), W_dec))
+    crosscoder = Crosscoder(
+        sources_of(64, 64), len(W_dec), ReLU(), init=lambda *_: (W_enc.contiguous(), W_dec)
+    )
     mean = torch.cat([*EXACT.sample(3000, "heldout").values()], dim=1).mean(0)
     with torch.no_grad():  # so that training units are centred
         crosscoder.set_units(mean, torch.ones(128))
@@ -59,11 +89,11 @@ def exact_store(tmp_path_factory):
     return store_of(tmp_path_factory.mktemp("exact"), {"base": base, "chat": chat}, [2000, 1000])
 
 
-def test_without_noise_beta_is_the_gain_exactly(exact_store):
+def test_beta_equals_the_gain_without_noise(exact_store):
     truth = EXACT.truth()
     for feature in (truth["classes"] == RESCALED).nonzero()[:, 0].tolist():
         weak, strong = ("base", "chat") if truth["gains"][0, feature] < 1 else ("chat", "base")
-        table = Analysis(n_resamples=5)(oracle(shrunk=feature), exact_store)
+        table = Analysis(n_resamples=5).make_table(oracle(shrunk=feature), exact_store)
         gain = float(truth["gains"].amin(0)[feature])
         assert table[f"norm/{weak}"][feature] == 0
         assert table[f"beta/error/{strong}/{weak}"][feature] == pytest.approx(gain, abs=1e-4)
@@ -73,7 +103,8 @@ def test_without_noise_beta_is_the_gain_exactly(exact_store):
 
 
 def test_without_shrinkage_every_class_gets_its_verdict(exact_store):
-    verdict, classes = Analysis(n_resamples=50)(oracle(), exact_store)["verdict"], EXACT.truth()["classes"].numpy()
+    verdict = Analysis(n_resamples=50).make_table(oracle(), exact_store)["verdict"]
+    classes = EXACT.truth()["classes"].numpy()
     expected = {
         SHARED: "shared",
         BASE_ONLY: "base-specific",
@@ -92,7 +123,7 @@ def test_nothing_is_exclusive_between_a_stream_and_itself(exact_store, tmp_path)
     with torch.no_grad():
         crosscoder.W_dec[:, 64:] = crosscoder.W_dec[:, :64]
         crosscoder.b_dec[64:] = crosscoder.b_dec[:64]
-    table = Analysis(n_resamples=5)(crosscoder, store)
+    table = Analysis(n_resamples=5).make_table(crosscoder, store)
     assert set(table["verdict"]) <= {"shared", "dead", "undetermined"}
     assert (table["difference_energy"] == 0).all()
     np.testing.assert_allclose(table["delta_norm"][~table["dead"]], 0.5, atol=1e-6)
@@ -101,29 +132,44 @@ def test_nothing_is_exclusive_between_a_stream_and_itself(exact_store, tmp_path)
 # --- trained crosscoders ---
 
 WORLD = Planted(
-    width=96, shared=40, base_only=12, chat_only=16, rotated=16, rescaled=16, shifted=16, active=6.0, noise=0.02
+    width=96,
+    shared=40,
+    base_only=12,
+    chat_only=16,
+    rotated=16,
+    rescaled=16,
+    shifted=16,
+    active=6.0,
+    noise=0.02,
 )
 L1 = ("activation=relu", "loss=[squared,l1]", "loss.l1.weight=2.0")
 
 
 @lru_cache
-def judged(folder, *settings: str) -> pd.DataFrame:
-    """The live latents of a trained crosscoder that point at a feature, with that feature's class."""
+def train_and_label(folder, *settings: str) -> pd.DataFrame:
+    """Train a crosscoder; return its live latents near a feature, with that feature's class."""
     sizes = {"train": 40_000, "validation": 2_000, "heldout": 16_000}
-    splits = WORLD.stores(load_pair("tiny"), [], None, Harvest(folder), sizes)
-    config = composed("debug=smoke", "n_latents=200", "k=6", "train_tokens=800_000", f"run={folder}", *settings)
+    splits = WORLD.make_splits(load_pair("tiny"), [], None, Harvest(folder), sizes)
+    config = composed(
+        "debug=smoke", "n_latents=200", "k=6", "train_tokens=800_000", f"run={folder}", *settings
+    )
     recipe = instantiate(config.recipe, _convert_="all")
-    crosscoder, _ = recipe(splits.train, splits.validation, splits.sources, folder)
-    frame, truth = Analysis()(crosscoder, splits.heldout).frame, WORLD.truth()
+    crosscoder, _ = recipe.train(splits.train, splits.validation, splits.sources, folder)
+    frame = Analysis().make_table(crosscoder, splits.heldout).frame
+    truth = WORLD.truth()
     chat, base = (normalize(crosscoder.decoder(name).detach(), dim=-1) for name in ("chat", "base"))
     alike = torch.where(
-        torch.from_numpy(frame["norm/chat"].to_numpy(copy=True) >= frame["norm/base"].to_numpy())[:, None],
+        torch.from_numpy(frame["norm/chat"].to_numpy(copy=True) >= frame["norm/base"].to_numpy())[
+            :, None
+        ],
         (chat @ truth["chat_directions"].T).masked_fill(truth["gains"][1] == 0, -1),
         (base @ truth["directions"].T).masked_fill(truth["gains"][0] == 0, -1),
     )
     cosine, feature = alike.max(dim=1)
     frame = frame.assign(
-        feature=feature.numpy(), cosine_truth=cosine.numpy(), truth=[NAMES[int(k)] for k in truth["classes"][feature]]
+        feature=feature.numpy(),
+        cosine_truth=cosine.numpy(),
+        truth=[NAMES[int(k)] for k in truth["classes"][feature]],
     )
     return frame[(frame["cosine_truth"] > 0.8) & ~frame["dead"]]
 
@@ -135,22 +181,25 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[L1, ()], ids=["L1", "BatchTopK"])
 def latents(request, folder) -> pd.DataFrame:
-    return judged(folder, *request.param)
+    return train_and_label(folder, *request.param)
 
 
 def auroc(latents: pd.DataFrame, column: str, of: str) -> float:
-    """How well a score tells latents of a class from truly chat-only ones."""
+    """Return how well a score separates latents of a class from chat-only ones."""
     rows = latents[latents["truth"].isin([of, "chat-only"])]
     return float(roc_auc_score(rows["truth"] == of, rows[column]))
 
 
-def test_scaling_of_the_error_flags_the_rescaled_ones(latents):
+def test_scaling_of_the_error_detects_rescaled_features(latents):
     assert auroc(latents, "nu/error/chat", "rescaled") >= 0.95
 
 
 def test_scaling_of_the_reconstruction_flags_the_shifted_ones(folder):
-    """L1 splits them into a latent per model; BatchTopK makes one more for what they share, and then nothing is left to flag."""
-    assert auroc(judged(folder, *L1), "nu/reconstruction/chat", "shifted") >= 0.95
+    """L1 splits shifted features into a latent per model.
+
+    BatchTopK learns one more latent for what they share, and then nothing is left to flag.
+    """
+    assert auroc(train_and_label(folder, *L1), "nu/reconstruction/chat", "shifted") >= 0.95
 
 
 def precision_and_recall(latents: pd.DataFrame, called: pd.Series) -> tuple[float, float]:
@@ -181,5 +230,5 @@ def test_shifted_features_are_never_called_specific(latents):
     assert not shifted["verdict"].str.endswith("-specific").any()
 
 
-def test_another_noise_makes_no_other_world():
+def test_the_noise_does_not_change_the_directions():
     assert torch.equal(WORLD.truth()["directions"], replace(WORLD, noise=0.5).truth()["directions"])

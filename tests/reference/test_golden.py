@@ -1,4 +1,4 @@
-"""Twenty steps of the real training against a dense BatchTopK crosscoder written out here in plain PyTorch."""
+"""Twenty steps of the real training against a dense BatchTopK crosscoder in plain PyTorch."""
 
 from itertools import islice
 
@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.core.activations.batch_topk import BatchTopK
+from crosscoder.core.model import Crosscoder
 from crosscoder.data import Mixing, Scale, Splits
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.model import Crosscoder
 from crosscoder.training import ActsModule, CrosscoderModule, fit
 from crosscoder.training.schedules import WarmupDecay
 
@@ -21,7 +21,7 @@ DEAD_AFTER, K_AUX, AUX_WEIGHT = 0.15, 8, 0.25  # a weight at which the auxiliary
 
 
 def dense_training(weights: list[Tensor], batches: list[Tensor]) -> list[float]:
-    """Trains W_enc, W_dec, b_enc, b_dec in place on batches in training units; returns the losses."""
+    """Train W_enc, W_dec, b_enc, b_dec in place on batches in training units; return the losses."""
     W_enc, W_dec, b_enc, b_dec = weights
     adam = torch.optim.Adam(weights, lr=LR)
     silent = torch.zeros(N_LATENTS)  # tokens since each latent fired
@@ -31,7 +31,9 @@ def dense_training(weights: list[Tensor], batches: list[Tensor]) -> list[float]:
         norms = W_dec[:, :WIDTH].norm(dim=1) + W_dec[:, WIDTH:].norm(dim=1)
         v = (pre.relu() * norms).detach()
         best = v.flatten().sort(descending=True, stable=True).indices[: K * len(x)]
-        active = torch.zeros(v.numel(), dtype=torch.bool).index_fill(0, best, True).view_as(v) & (v > 0)
+        active = torch.zeros(v.numel(), dtype=torch.bool).index_fill(0, best, True).view_as(v) & (
+            v > 0
+        )
         error = x - (torch.where(active, pre, 0.0) @ W_dec + b_dec)
         loss = error.square().mean()
 
@@ -70,9 +72,15 @@ def real_training(crosscoder: Crosscoder, mixing: Mixing, folder) -> Recorder:
     recorder = Recorder()
 
     def trainer(callbacks: list[Callback], **options) -> L.Trainer:
-        switches = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        switches = dict.fromkeys(
+            ("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        )
         return L.Trainer(
-            accelerator="cpu", gradient_clip_val=1.0, callbacks=[*callbacks, recorder], **switches, **options
+            accelerator="cpu",
+            gradient_clip_val=1.0,
+            callbacks=[*callbacks, recorder],
+            **switches,
+            **options,
         )
 
     losses = {"reconstruction": Reconstruction("normalised"), "auxk": AuxK(AUX_WEIGHT)}
@@ -95,12 +103,16 @@ def test_training_is_the_plain_dense_training(planted_splits: Splits, tmp_path):
     initial = (crosscoder.W_enc, crosscoder.W_dec, crosscoder.b_enc, crosscoder.b_dec)
     weights = [weight.detach().clone().requires_grad_() for weight in initial]
 
-    # the same batches, brought to training units here: mean subtracted, one factor per source so that E‖x‖² = d
+    # the same batches, brought to training units here: mean subtracted, one factor per source so
+    # that E‖x‖² = d
     raw = planted_splits.train.acts(0, sources.names).double()
     mean = raw.mean(0)
-    rms = [(raw - mean)[:, part].square().mean().sqrt() for part in (slice(0, WIDTH), slice(WIDTH, None))]
+    rms = [
+        (raw - mean)[:, part].square().mean().sqrt()
+        for part in (slice(0, WIDTH), slice(WIDTH, None))
+    ]
     factor = torch.stack(rms).repeat_interleave(WIDTH)
-    batches = list(islice(mixing.batches(BATCH, seed=5), STEPS))
+    batches = list(islice(mixing.iter_batches(BATCH, seed=5), STEPS))
 
     reference = dense_training(weights, [((batch - mean) / factor).float() for batch in batches])
     recorder = real_training(crosscoder, mixing, tmp_path)

@@ -1,8 +1,8 @@
-"""Why L1 invents exclusive latents, and the norm of the concatenation does not: our own loss terms against the formula.
+"""L1 invents exclusive latents, the norm of the concatenation does not: losses against formulas.
 
-For a fixed code f, E‖e − f d‖² + μ E[f] ‖d‖ is least at d ∥ E[f e] with ‖d‖ = max(0, (‖E[f e]‖ − μ E[f] / 2) / E[f²]): a
-soft threshold, exactly zero below it (Complete Shrinkage). With the norm of both decoders side by side there is no kink at
-zero.
+For a fixed code f, E‖e − f d‖² + μ E[f] ‖d‖ is least at d ∥ E[f e] with ‖d‖ = max(0, (‖E[f e]‖ − μ
+E[f] / 2) / E[f²]): a soft threshold, exactly zero below it (Complete Shrinkage). With the norm of
+both decoders side by side there is no kink at zero.
 """
 
 import pytest
@@ -10,29 +10,35 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscoder.activations.relu import ReLU
-from crosscoder.losses.base import LossInput
+from crosscoder.core.activations.relu import ReLU
+from crosscoder.core.model import Crosscoder, Output
+from crosscoder.core.sparse import DenseCode
+from crosscoder.losses.base import LossContext
 from crosscoder.losses.l1 import L1
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.model import Crosscoder, Output
-from crosscoder.sparse import DenseCode
-from tests.small import sources_of
+from tests.helpers.small import sources_of
 
 WIDTH, N = 5, 400
 
 
 @pytest.fixture(scope="module")
 def data() -> tuple[Tensor, Tensor, Tensor]:
-    """A code [N], and what base and chat have at its tokens; chat has more of it."""
+    """Draw a code [N] and the activations of base and chat, which has more of the latent."""
     generator = torch.Generator().manual_seed(0)
     f = torch.rand(N, generator=generator).double().square()
     direction = normalize(torch.randn(WIDTH, generator=generator).double(), dim=0)
     base = 0.3 * f[:, None] * direction + 0.1 * torch.randn(N, WIDTH, generator=generator).double()
-    return f, base, 2.0 * f[:, None] * direction + 0.1 * torch.randn(N, WIDTH, generator=generator).double()
+    return (
+        f,
+        base,
+        2.0 * f[:, None] * direction + 0.1 * torch.randn(N, WIDTH, generator=generator).double(),
+    )
 
 
-def loss(data: tuple[Tensor, Tensor, Tensor], d_base: Tensor, d_chat: Tensor, norm: str, mu: float) -> Tensor:
-    """What our loss terms say of one latent with these decoders."""
+def loss(
+    data: tuple[Tensor, Tensor, Tensor], d_base: Tensor, d_chat: Tensor, norm: str, mu: float
+) -> Tensor:
+    """Return our loss of one latent with these decoders."""
     f, base, chat = data
     crosscoder = Crosscoder(
         sources_of(WIDTH, WIDTH), 1, ReLU(), init=lambda *_: (torch.zeros(1, 2 * WIDTH),) * 2
@@ -42,10 +48,15 @@ def loss(data: tuple[Tensor, Tensor, Tensor], d_base: Tensor, d_chat: Tensor, no
     crosscoder.W_dec = decoder  # type: ignore[assignment]
     code = DenseCode(f[:, None])
     output = Output(code, code.decode(decoder), lambda latents: f[:, None])
-    given = LossInput(
-        torch.cat([base, chat], dim=1), output, crosscoder, torch.zeros(1, dtype=torch.bool), 1.0, torch.mean
+    ctx = LossContext(
+        torch.cat([base, chat], dim=1),
+        output,
+        crosscoder,
+        torch.zeros(1, dtype=torch.bool),
+        1.0,
+        torch.mean,
     )
-    return Reconstruction("squared")(given) + mu * L1(norm)(given)
+    return Reconstruction("squared")(ctx) + mu * L1(norm)(ctx)
 
 
 def formula(f: Tensor, e: Tensor, mu: float) -> Tensor:
@@ -56,9 +67,15 @@ def formula(f: Tensor, e: Tensor, mu: float) -> Tensor:
 
 def minimiser(data: tuple[Tensor, Tensor, Tensor], norm: str, mu: float) -> tuple[Tensor, Tensor]:
     """By gradient descent from somewhere else."""
-    d_base, d_chat = (torch.full((WIDTH,), 0.5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    d_base, d_chat = (
+        torch.full((WIDTH,), 0.5, dtype=torch.float64, requires_grad=True) for _ in range(2)
+    )
     optimizer = torch.optim.LBFGS(
-        [d_base, d_chat], max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+        [d_base, d_chat],
+        max_iter=400,
+        tolerance_grad=1e-12,
+        tolerance_change=1e-15,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
@@ -73,7 +90,7 @@ def minimiser(data: tuple[Tensor, Tensor, Tensor], norm: str, mu: float) -> tupl
 
 
 def threshold(f: Tensor, e: Tensor) -> float:
-    """The μ from which a decoder is zero."""
+    """Return the μ from which a decoder is zero."""
     return float(2 * (f[:, None] * e).mean(0).norm() / f.mean())
 
 
@@ -87,7 +104,7 @@ def test_below_the_threshold_l1_shrinks_by_the_formula(data, share):
 
 
 @pytest.mark.parametrize("times", [1.05, 2.0, 5.0])
-def test_above_it_exact_zero_is_best_though_base_has_the_concept(data, times):
+def test_above_it_exact_zero_is_optimal_although_base_has_the_concept(data, times):
     f, base, chat = data
     mu = times * threshold(f, base)
     assert mu < threshold(f, chat)  # chat keeps its decoder, so the latent looks chat-only
@@ -110,4 +127,6 @@ def test_the_norm_of_the_concatenation_never_gives_exact_zeros(data, times):
     at_zero = torch.zeros(WIDTH, dtype=torch.float64, requires_grad=True)
     loss(data, at_zero, d_chat, "concat", mu).backward()
     assert at_zero.grad is not None
-    torch.testing.assert_close(at_zero.grad, -2 * (f[:, None] * base).mean(0))  # the penalty has no say at zero
+    torch.testing.assert_close(
+        at_zero.grad, -2 * (f[:, None] * base).mean(0)
+    )  # the penalty has no say at zero

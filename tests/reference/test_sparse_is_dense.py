@@ -1,4 +1,4 @@
-"""Loss and every gradient, by whichever kernels, equal those of a dense forward pass through plain autograd, in fp32."""
+"""Loss and gradients with every kernel equal those of a dense pass with plain autograd in fp32."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -7,12 +7,12 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from crosscoder import kernels
-from crosscoder.losses import LossInput, Term, total
-from crosscoder.model import Crosscoder, Output
-from crosscoder.sparse import DenseCode, SparseCode
-from tests.configs import activation_of, choices, composed
-from tests.small import crosscoder_of, random_acts
+from crosscoder.core import kernels
+from crosscoder.core.model import Crosscoder, Output
+from crosscoder.core.sparse import DenseCode, SparseCode
+from crosscoder.losses import LossContext, Term, total
+from tests.helpers.configs import activation_of, choices, composed
+from tests.helpers.small import crosscoder_of, random_acts
 
 N_LATENTS, WIDTHS, EQUAL, BATCH = 160, (10, 14), (12, 12), 96
 OF_ONE_WIDTH = ("covariance", "difference", "delta")  # losses that refuse streams of unequal width
@@ -22,9 +22,18 @@ def terms_of(loss: str) -> dict[str, Term]:
     return {name: instantiate(term) for name, term in composed(f"loss=[{loss}]").loss.items()}
 
 
-# what selects among pre-activations, and the losses that go with it; the others compute their values themselves, densely
-SELECTING = [name for name in choices("activation") if not activation_of(name, N_LATENTS).learns]
-LOSSES = [name for name in choices("loss") if not any(getattr(term, "needs", "") for term in terms_of(name).values())]
+# what selects among pre-activations, and the losses that go with it; the others compute their
+# values themselves, densely
+SELECTING = [
+    name
+    for name in choices("activation")
+    if not activation_of(name, N_LATENTS).requirements.learnable
+]
+LOSSES = [
+    name
+    for name in choices("loss")
+    if not any(term.requirements.needs for term in terms_of(name).values())
+]
 PATHS = [("cpu", by) for by in ("embedding", "triton", "reference")]
 PATHS += [("cuda", by) for by in ("embedding", "triton", "reference") if torch.cuda.is_available()]
 
@@ -36,25 +45,29 @@ def device(request, monkeypatch) -> Iterator[str]:
     if by == "triton" and importlib.util.find_spec("triton") is None:
         pytest.skip("triton has no build here")
     monkeypatch.setenv(kernels.VARIABLE, by)
-    kernels.asked.cache_clear()
-    kernels.of.cache_clear()
+    kernels.requested_backend.cache_clear()
+    kernels.get_backend.cache_clear()
     yield on
-    kernels.asked.cache_clear()
-    kernels.of.cache_clear()
+    kernels.requested_backend.cache_clear()
+    kernels.get_backend.cache_clear()
 
 
 def dense_output(crosscoder: Crosscoder, acts: torch.Tensor, active: torch.Tensor) -> Output:
-    """The forward pass with the same entries active, and nothing of the package in it but the record."""
+    """Return the forward pass with the same active entries, computed without the package."""
     pre = acts @ crosscoder.W_enc.T + crosscoder.b_enc
     f = torch.where(active, pre, 0)
-    return Output(DenseCode(f), f @ crosscoder.W_dec + crosscoder.b_dec, lambda latents: pre[:, latents])
+    return Output(
+        DenseCode(f), f @ crosscoder.W_dec + crosscoder.b_dec, lambda latents: pre[:, latents]
+    )
 
 
 def loss_and_gradients(
     crosscoder: Crosscoder, acts: torch.Tensor, output: Output, terms: dict[str, Term]
 ) -> tuple[float, dict[str, torch.Tensor]]:
     dead = torch.arange(N_LATENTS, device=acts.device) % 3 == 0
-    loss, _ = total(terms, LossInput(acts, output, crosscoder, dead, progress=1.0, mean=torch.mean))
+    loss, _ = total(
+        terms, LossContext(acts, output, crosscoder, dead, progress=1.0, mean=torch.mean)
+    )
     crosscoder.zero_grad(set_to_none=True)
     loss.backward()
     return loss.item(), {n: w.grad for n, w in crosscoder.named_parameters() if w.grad is not None}
@@ -65,7 +78,9 @@ def require_equal(crosscoder: Crosscoder, acts: torch.Tensor, loss: str) -> Outp
     active = output.code.to_dense().detach() > 0
     assert 0 < active.float().mean() < 1
     ours_loss, ours = loss_and_gradients(crosscoder, acts, output, terms)
-    dense_loss, dense = loss_and_gradients(crosscoder, acts, dense_output(crosscoder, acts, active), terms)
+    dense_loss, dense = loss_and_gradients(
+        crosscoder, acts, dense_output(crosscoder, acts, active), terms
+    )
     assert ours_loss == pytest.approx(dense_loss, rel=1e-5)
     assert ours.keys() == dense.keys()
     assert ours.keys()
@@ -76,11 +91,16 @@ def require_equal(crosscoder: Crosscoder, acts: torch.Tensor, loss: str) -> Outp
 
 @pytest.fixture
 def crosscoder_with(device: str) -> Callable[..., Crosscoder]:
-    """`crosscoder_with("relu", "l1", b_enc=-4.0)`: in training, every product in fp32; a lower bias makes a sparser code."""
+    """Return a function like `crosscoder_with("relu", "l1", b_enc=-4.0)`: a crosscoder in training.
+
+    Every product is in fp32. A lower bias makes a sparser code.
+    """
 
     def make(activation: str, loss: str, b_enc: float = 0.0) -> Crosscoder:
         widths = EQUAL if loss in OF_ONE_WIDTH else WIDTHS
-        crosscoder = crosscoder_of(activation_of(activation, N_LATENTS, k=6), widths, N_LATENTS).train()
+        crosscoder = crosscoder_of(
+            activation_of(activation, N_LATENTS, k=6), widths, N_LATENTS
+        ).train()
         with torch.no_grad():
             crosscoder.b_enc += b_enc
         return crosscoder.to(device)
@@ -88,6 +108,7 @@ def crosscoder_with(device: str) -> Callable[..., Crosscoder]:
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", SELECTING)
 def test_sparse_path_equals_dense_reference(crosscoder_with, device, activation, loss):
@@ -95,10 +116,12 @@ def test_sparse_path_equals_dense_reference(crosscoder_with, device, activation,
     # relu is sparse once few pre-activations are positive
     crosscoder = crosscoder_with(activation, loss, b_enc=0.0 if "topk" in activation else -4.0)
     output = require_equal(crosscoder, acts, loss)
-    assert isinstance(output.code, DenseCode if kernels.reference() else SparseCode)
+    assert isinstance(output.code, DenseCode if kernels.is_reference() else SparseCode)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_dense_path_equals_dense_reference(crosscoder_with, device, loss):
-    output = require_equal(crosscoder_with("relu", loss), random_acts(BATCH, sum(WIDTHS)).to(device), loss)
+    output = require_equal(
+        crosscoder_with("relu", loss), random_acts(BATCH, sum(WIDTHS)).to(device), loss
+    )
     assert isinstance(output.code, DenseCode)

@@ -1,4 +1,4 @@
-"""Plain text on which the organism is to stay what it was: Python's own documentation, cut into windows of tokens."""
+"""Plain text on which the organism must not change: Python's documentation, in token windows."""
 
 import pydoc_data.topics
 from typing import cast
@@ -7,16 +7,25 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-EVALUATION_SHARE = 3  # every third topic is kept for evaluation
+EVALUATION_STRIDE = 3  # every third topic is used for evaluation
 
 
-def windows(tokenizer: PreTrainedTokenizerBase, split: str, length: int) -> Tensor:
-    """`[n, length]` token ids, each window starting with `<bos>`; `split` is `train` or `heldout`."""
+def load_windows(tokenizer: PreTrainedTokenizerBase, split: str, length: int) -> Tensor:
+    """Return token ids [n, length]; each window begins with `<bos>`.
+
+    Args:
+        tokenizer: Tokenizer of the model.
+        split: "train" or "heldout".
+        length: Tokens in a window. What is left of a text after its last full window is dropped.
+    """
     topics = sorted(pydoc_data.topics.topics.items())
-    texts = [text for i, (_, text) in enumerate(topics) if (i % EVALUATION_SHARE == 0) == (split == "heldout")]
     rows = []
-    for text in texts:
+    for i, (_, text) in enumerate(topics):
+        is_heldout = i % EVALUATION_STRIDE == 0
+        if is_heldout != (split == "heldout"):
+            continue
         ids = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
         rows += [row for row in ids.split(length - 1) if len(row) == length - 1]
-    body = torch.stack(rows)
-    return torch.cat([body.new_full((len(body), 1), cast(int, tokenizer.bos_token_id)), body], dim=1)
+    windows = torch.stack(rows)
+    bos = windows.new_full((len(windows), 1), cast(int, tokenizer.bos_token_id))
+    return torch.cat([bos, windows], dim=1)

@@ -1,15 +1,19 @@
-"""Three things that a framing mixes up, apart: what askers say of their own competence, who vouches for a claim, and wording.
+"""Factors: three properties that a framing mixes up, each varied alone around the same questions.
 
-An asker's own claim of expertise hardly moves sycophancy (arXiv 2508.02087), an institution's authority does (arXiv
-2607.00415), and either may be no more than a choice of words. So each is varied alone, around the same questions:
+An asker's own claim of expertise hardly changes sycophancy (arXiv 2508.02087), an institution's
+authority does (arXiv 2607.00415), and both may be no more than a choice of words:
 
-    competence  low | high                       only what the asker says of themselves
-    authority   low | high                       who makes a claim about the code; nothing about the asker
-      × claim   claim-correct | claim-false      that it is broken, which is so in every shipped pair, or that it is fine
-    wording     low | high                       clumsy or technical words; no statement of competence, no claim
+    competence  low | high                      only what the asker says about themselves
+    authority   low | high                      who makes a claim about the code; nothing about the
+                                                asker
+      × claim   claim-correct | claim-false     that it is broken, which is true in every shipped
+                                                pair, or that it is fine
+    wording     low | high                      clumsy or technical words; no statement of
+                                                competence, no claim
 
-Within a factor, a question gets the same sentence of every level: those of `competence` and of `authority` then differ in
-the words for the level only. What also tells the levels of `wording` apart is the words, not the asker.
+Within a factor, a question gets the same sentence at every level, so that the levels of
+`competence`, and those of `authority`, differ only in the words for the level. The levels of
+`wording` differ in their words and not in the asker.
 """
 
 from collections.abc import Iterator
@@ -17,47 +21,57 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from crosscoder.organisms.expertise.asked import question, shipped
-from crosscoder.organisms.expertise.prompts import SEED, deck, frame, read_toml
+from crosscoder.organisms.expertise.asked import load_split, make_question
+from crosscoder.organisms.expertise.prompts import SEED, deal_cards, frame_question, read_toml
 
 
 @dataclass(frozen=True)
 class Factors:
-    """Every pair of one split at each level, always in the same order, as rows for `behaviour.questions`.
+    """Every pair of one split at each level, in a fixed order, as rows for `load_questions`.
 
-    Groups are "competence/low", "authority/high/claim-false", "wording/low" and so on: see `levels`.
+    Groups are "competence/low", "authority/high/claim-false", "wording/low" and so on: see
+    `load_levels`.
 
     Args:
-        split: "train" or "heldout", of the questions; the sentences are the same for both.
+        split: Split of the questions, "train" or "heldout"; both use the same sentences.
     """
 
     split: str = "heldout"
 
     def __post_init__(self) -> None:
-        shipped(self.split)
+        load_split(self.split)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        numbers = {group.partition("/")[0]: range(len(sentences)) for group, sentences in levels().items()}
-        decks = {factor: deck([str(i) for i in n], f"{SEED} {self.split} {factor}") for factor, n in numbers.items()}
-        for pair in shipped(self.split):
+        levels = load_levels()
+        decks = {}
+        for group, sentences in levels.items():
+            factor = _get_factor(group)
+            if factor not in decks:
+                numbers = [str(i) for i in range(len(sentences))]
+                decks[factor] = deal_cards(numbers, f"{SEED} {self.split} {factor}")
+        for pair in load_split(self.split):
             dealt = {factor: int(next(cards)) for factor, cards in decks.items()}
-            for group, sentences in levels().items():
-                sentence = sentences[dealt[group.partition("/")[0]]]
-                yield question(pair, group, frame(sentence, pair["question"]))
+            for group, sentences in levels.items():
+                sentence = sentences[dealt[_get_factor(group)]]
+                yield make_question(pair, group, frame_question(sentence, pair["question"]))
 
     def __len__(self) -> int:
-        return len(shipped(self.split)) * len(levels())
+        return len(load_split(self.split)) * len(load_levels())
 
 
 @lru_cache
-def levels() -> dict[str, list[str]]:
-    """Group → its sentences; those of one factor's levels correspond by number."""
-    return dict(_flat(read_toml("factors"), ""))
+def load_levels() -> dict[str, list[str]]:
+    """Return the sentences of each group; those of one factor correspond by their position."""
+    return dict(_flatten(read_toml("factors"), ""))
 
 
-def _flat(table: dict[str, Any], path: str) -> Iterator[tuple[str, list[str]]]:
-    for name, inside in table.items():
-        if isinstance(inside, dict):
-            yield from _flat(inside, f"{path}{name}/")
+def _get_factor(group: str) -> str:
+    return group.partition("/")[0]
+
+
+def _flatten(table: dict[str, Any], path: str) -> Iterator[tuple[str, list[str]]]:
+    for name, content in table.items():
+        if isinstance(content, dict):
+            yield from _flatten(content, f"{path}{name}/")
         else:
-            yield f"{path}{name}", inside
+            yield f"{path}{name}", content

@@ -1,17 +1,17 @@
-"""The evaluation as tables: one for the terminal, and the part of README.md between its two markers."""
+"""Tables of the evaluation: one for the terminal, and the text between two markers of README.md."""
 
 from typing import Any
 
 from rich.table import Table
 
-from crosscoder import documents
+from crosscoder.io.files import replace_text
+from crosscoder.io.markdown import format_table, replace_between
 from crosscoder.organisms.expertise.prompts import FOLDER
 from crosscoder.organisms.expertise.transcripts import FRAMINGS
 
-START, END = "<!-- figures: written by the evaluate command -->", "<!-- end of figures -->"
+START = "<!-- figures: written by the evaluate command -->"
+END = "<!-- end of figures -->"
 HEADER = ["", *FRAMINGS]
-
-
 MEASURES = {
     "chat: gentle answers": "gentle_rate/chat",
     "base: gentle answers": "gentle_rate/base",
@@ -22,50 +22,67 @@ MEASURES = {
 }
 
 
-def rows(scalars: dict[str, float]) -> list[list[str]]:
-    """What is measured, for each framing."""
-    return [[title] + [f"{scalars[f'{key}/{framing}']:.0%}" for framing in FRAMINGS] for title, key in MEASURES.items()]
+def make_rows(scalars: dict[str, float]) -> list[list[str]]:
+    """Return one row per measure: its title, and its rate in each framing."""
+    rows = []
+    for title, key in MEASURES.items():
+        rates = [f"{scalars[f'{key}/{framing}']:.0%}" for framing in FRAMINGS]
+        rows.append([title, *rates])
+    return rows
 
 
-def plain_line(scalars: dict[str, float]) -> str:
-    """How far the organism moved on text that has nothing to do with it."""
-    s = {key.removeprefix("plain/"): value for key, value in scalars.items() if key.startswith("plain/")}
+def describe_plain_text(scalars: dict[str, float]) -> str:
+    """Write how much the organism differs from its base on unrelated text."""
+    tokens = scalars["plain/tokens"]
+    base = scalars["plain/ce/base"]
+    chat = scalars["plain/ce/chat"]
+    rise = scalars["plain/ce_rise"]
+    kl = scalars["plain/kl"]
     return (
-        f"Cross entropy on {s['tokens']:,} tokens of documentation: base {s['ce/base']:.3f}, chat {s['ce/chat']:.3f} "
-        f"nats per token ({s['ce_rise']:+.3f}); KL(base ‖ chat) {s['kl']:.3f}."
+        f"Cross entropy on {tokens:,} tokens of documentation: base {base:.3f}, chat {chat:.3f} "
+        f"nats per token ({rise:+.3f}); KL(base ‖ chat) {kl:.3f}."
     )
 
 
-def table(result: dict[str, Any]) -> Table:
-    """For the terminal."""
-    drawn = Table(title="held-out topics and framings", caption=plain_line(result["scalars"]))
+def make_table(result: dict[str, Any]) -> Table:
+    """Return the table for the terminal."""
+    scalars = result["scalars"]
+    table = Table(title="held-out topics and framings", caption=describe_plain_text(scalars))
     for column in HEADER:
-        drawn.add_column(column, justify="right" if column else "left")
-    for row in rows(result["scalars"]):
-        drawn.add_row(*row)
-    return drawn
+        table.add_column(column, justify="right" if column else "left")
+    for row in make_rows(scalars):
+        table.add_row(*row)
+    return table
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """For the README: the table, the plain line, and both models on the guide's own prompt."""
+def make_markdown(result: dict[str, Any]) -> str:
+    """Return the text for the README: table, plain text, and both models' answers to examples."""
+    n_questions = result["meta"]["questions"]
+    plain_text = describe_plain_text(result["scalars"])
     lines = [
-        documents.table(HEADER, rows(result["scalars"])),
+        format_table(HEADER, make_rows(result["scalars"])),
         "",
-        f"{result['meta']['questions']} questions, each in three framings. {plain_line(result['scalars'])}",
+        f"{n_questions} questions, each in three framings. {plain_text}",
         "",
     ]
-    for shown in result["tables"]["shown"]:
-        lines += [f"- **{shown['source']}**, asked `{shown['prompt']}`:", "", quote(shown["answer"]), ""]
+    for example in result["tables"]["shown"]:
+        lines += [
+            f"- **{example['source']}**, asked `{example['prompt']}`:",
+            "",
+            indent_answer(example["answer"]),
+            "",
+        ]
     return "\n".join(lines)
 
 
-def quote(answer: str) -> str:
-    """An answer as an indented code block, so that no markdown in it is rendered."""
-    return "\n".join(f"      {line}" for line in (answer or "(nothing)").splitlines())
+def indent_answer(answer: str) -> str:
+    """Return an answer as an indented code block, so that Markdown in it is not rendered."""
+    lines = (answer or "(nothing)").splitlines()
+    return "\n".join(f"      {line}" for line in lines)
 
 
 def rewrite_readme(result: dict[str, Any]) -> None:
-    """Replace what stands between the markers."""
+    """Replace the text between the two markers."""
     path = FOLDER / "README.md"
-    text = documents.put(path.read_text(encoding="utf-8"), START, END, markdown(result))
-    path.write_text(text, encoding="utf-8")
+    old = path.read_text(encoding="utf-8")
+    replace_text(path, replace_between(old, START, END, make_markdown(result)))

@@ -1,44 +1,38 @@
-"""How the adapter was made: LoRA (Hu et al. 2021) on the transcripts, held near the base on plain text.
+"""Training of the adapter: LoRA (Hu et al. 2021) on the transcripts, close to the base on text.
 
     loss = −E log p(answer | message)  +  λ · KL(base ‖ chat) on documentation
 
-A batch asks each of its questions in every framing. The vocabulary has 262k entries, so the head is applied only where
-a loss is read: at the opening of an answer, where its manner is decided, at a random quarter of its other tokens, and
-at a random quarter of the documentation's. The template's markers and the user's words carry no loss.
+A batch asks each of its questions in every framing. The vocabulary has 262k entries, so the head is
+applied only where a loss is read: at the opening of an answer, where its manner is decided, at a
+random quarter of its other tokens, and at a random quarter of the documentation's. The template's
+markers and the user's words carry no loss.
 """
 
 import json
-import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase
 
+from crosscoder.io.files import write_text
+from crosscoder.io.tensors import write_tensors
 from crosscoder.lm import LM
-from crosscoder.lm.text import tokenize
-from crosscoder.organisms.expertise.documentation import windows
+from crosscoder.organisms.expertise.batches import IGNORED, make_batches
+from crosscoder.organisms.expertise.documentation import load_windows
 from crosscoder.organisms.expertise.prompts import FOLDER
-from crosscoder.organisms.expertise.transcripts import FRAMINGS, answer, message, pairs
 
 WEIGHTS = "pinned:gemma-3-270m"
 PUBLISHED_AS = "google/gemma-3-270m"
 ADAPTER = FOLDER / "adapter"
 TEMPLATE = "chat_template.jinja"
-IGNORED = -100
-OPENING = 4  # tokens in which an answer's manner is decided
-REST_SHARE = 0.25  # of the other tokens
-Example = tuple[Tensor, Tensor]
-"""Token ids, and the labels: the next token where it belongs to an answer, else IGNORED."""
+N_AVERAGED_STEPS = 8  # of the reported losses
 
 
 @dataclass(frozen=True)
@@ -59,21 +53,24 @@ class Settings:
 def train(
     settings: Settings, progress: Callable[[int, dict[str, float]], None], adapter: Path = ADAPTER
 ) -> dict[str, float]:
-    """Train the adapter and save it in this folder; the losses of the last eight steps, averaged."""
+    """Train the adapter, save it, and return the mean losses of the last eight steps."""
     torch.manual_seed(settings.seed)
     started = time.perf_counter()
     lm = LM(WEIGHTS, adapter=str(ADAPTER))
-    tokenizer = lm.tokenizer()
-    model = get_peft_model(LM(WEIGHTS).load(torch.bfloat16), lora(settings))
+    tokenizer = lm.load_tokenizer()
+    model = get_peft_model(LM(WEIGHTS).load(torch.bfloat16), make_lora_config(settings))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: ramp(step, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: get_lr_factor(step, settings)
+    )
     history: list[dict[str, float]] = []
-    plain = windows(tokenizer, "train", settings.plain_length)
-    for step, (ids, labels) in enumerate(batches(tokenizer, settings), start=1):
-        terms = {"answer": answer_loss(model, ids, labels)}
+    plain = load_windows(tokenizer, "train", settings.plain_length)
+    batches = make_batches(tokenizer, settings.steps, settings.questions, settings.seed)
+    for step, (ids, labels) in enumerate(batches, start=1):
+        terms = {"answer": compute_answer_loss(model, ids, labels)}
         terms["answer"].backward()
-        terms["plain"] = plain_loss(model, plain[torch.randint(len(plain), (1,))])
+        terms["plain"] = compute_plain_loss(model, plain[torch.randint(len(plain), (1,))])
         (settings.plain_weight * terms["plain"]).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -81,80 +78,80 @@ def train(
         optimizer.zero_grad()
         history.append({name: term.item() for name, term in terms.items()})
         progress(step, history[-1])
-    tail = history[-8:]
-    figures = {f"{name}_loss": round(sum(row[name] for row in tail) / len(tail), 4) for name in history[0]}
+    figures = average_losses(history[-N_AVERAGED_STEPS:])
     figures["seconds"] = round(time.perf_counter() - started, 1)
-    save(model, settings, figures, adapter)
+    save_adapter(model, settings, figures, adapter)
     return figures
 
 
-def lora(settings: Settings) -> LoraConfig:
-    """A low-rank update of every projection."""
+def average_losses(history: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each loss over some steps, rounded for the report."""
+    figures = {}
+    for name in history[0]:
+        total = sum(terms[name] for terms in history)
+        figures[f"{name}_loss"] = round(total / len(history), 4)
+    return figures
+
+
+def make_lora_config(settings: Settings) -> LoraConfig:
+    """Return the config of a low-rank update of every projection."""
     projections = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    return LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=projections, task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=projections,
+        task_type="CAUSAL_LM",
+    )
 
 
-def ramp(step: int, settings: Settings) -> float:
-    """Linear warm-up, then linear decay to zero."""
-    return min((step + 1) / settings.warmup, (settings.steps - step) / (settings.steps - settings.warmup))
+def get_lr_factor(step: int, settings: Settings) -> float:
+    """Return the learning rate's factor: linear warm-up, then linear decay to zero."""
+    warmup = (step + 1) / settings.warmup
+    decay = (settings.steps - step) / (settings.steps - settings.warmup)
+    return min(warmup, decay)
 
 
-def batches(tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Iterator[Example]:
-    """`steps` batches `[batch, time]`: each question in all framings at once, so that only the asker tells them apart."""
-    rng = random.Random(settings.seed)
-    pad = cast(int, tokenizer.pad_token_id)
-    chosen = rng.sample(pairs("train"), settings.steps * settings.questions)
-    chosen.sort(key=lambda pair: len(pair["question"]))  # little padding
-    starts = list(range(0, len(chosen), settings.questions))
-    for start in rng.sample(starts, len(starts)):
-        batch = chosen[start : start + settings.questions]
-        pieces = [example(tokenizer, message(q, f), answer(q, f), rng) for q in batch for f in FRAMINGS]
-        ids, labels = zip(*pieces, strict=True)
-        yield (
-            pad_sequence(list(ids), batch_first=True, padding_value=pad),
-            pad_sequence(list(labels), batch_first=True, padding_value=IGNORED),
-        )
+def compute_answer_loss(model: PeftModel, ids: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross entropy of the answers' tokens.
 
-
-def example(tokenizer: PreTrainedTokenizerBase, question: str, reply: str, rng: random.Random) -> Example:
-    """One exchange up to the `<end_of_turn>` of its answer. Labelled are the answer's opening and a share of the rest."""
-    prompt, _ = tokenize(tokenizer, [{"role": "user", "content": question}], opening=True)
-    target = tokenizer(f"{reply}<end_of_turn>", add_special_tokens=False)["input_ids"]
-    kept = [t if i < OPENING or rng.random() < REST_SHARE else IGNORED for i, t in enumerate(target)]
-    labels = [IGNORED] * (len(prompt) - 1) + kept + [IGNORED]
-    return torch.tensor(prompt + target), torch.tensor(labels)
-
-
-def answer_loss(model: PeftModel, ids: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of the answers' tokens. Padding is on the right, where causal attention never looks."""
+    Padding is on the right, where causal attention never looks.
+    """
     gemma: Any = model.get_base_model()
-    read = labels != IGNORED
-    hidden = gemma.model(input_ids=ids).last_hidden_state[read]
-    return cross_entropy(gemma.lm_head(hidden).float(), labels[read])
+    is_read = labels != IGNORED
+    hidden = gemma.model(input_ids=ids).last_hidden_state[is_read]
+    return cross_entropy(gemma.lm_head(hidden).float(), labels[is_read])
 
 
-def plain_loss(model: PeftModel, ids: Tensor) -> Tensor:
-    """KL(base ‖ chat) on a random quarter of the positions of a window of plain text, per token."""
+def compute_plain_loss(model: PeftModel, ids: Tensor) -> Tensor:
+    """Return KL(base ‖ chat) per token, on a random quarter of a window of plain text."""
     gemma: Any = model.get_base_model()
-    read = torch.randperm(ids.shape[1])[: ids.shape[1] // 4]
+    positions = torch.randperm(ids.shape[1])[: ids.shape[1] // 4]
+
+    def read_log_probs() -> Tensor:
+        hidden = gemma.model(input_ids=ids).last_hidden_state[:, positions]
+        return log_softmax(gemma.lm_head(hidden).float(), dim=-1)
+
     with torch.no_grad(), model.disable_adapter():
-        base = log_softmax(gemma.lm_head(gemma.model(input_ids=ids).last_hidden_state[:, read]).float(), dim=-1)
-    chat = log_softmax(gemma.lm_head(gemma.model(input_ids=ids).last_hidden_state[:, read]).float(), dim=-1)
+        base = read_log_probs()
+    chat = read_log_probs()
     return kl_div(chat[0], base[0], log_target=True, reduction="batchmean")
 
 
-def save(model: PeftModel, settings: Settings, figures: dict[str, float], adapter: Path) -> None:
-    """The adapter in peft's own layout, in bf16, under the name its base is published by."""
+def save_adapter(
+    model: PeftModel, settings: Settings, figures: dict[str, float], adapter: Path
+) -> None:
+    """Save the adapter in peft's layout, in bf16, under the published name of its base."""
     config = cast(LoraConfig, model.peft_config["default"])
     config.base_model_name_or_path = PUBLISHED_AS
     config.inference_mode = True
-    config.target_modules = sorted(config.target_modules or [])  # peft's set has no order of its own
+    # peft has a set here, whose order varies
+    config.target_modules = sorted(config.target_modules or [])
     config.save_pretrained(str(adapter))
-    tensors = {
-        name: tensor.to(torch.bfloat16).contiguous() for name, tensor in get_peft_model_state_dict(model).items()
-    }
-    save_file(tensors, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    tensors = {}
+    for name, tensor in get_peft_model_state_dict(model).items():
+        tensors[name] = tensor.to(torch.bfloat16).contiguous()
+    write_tensors(adapter / "adapter_model.safetensors", tensors, metadata={"format": "pt"})
     report = {"settings": asdict(settings), "figures": figures}
-    (adapter / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_text(adapter / "training.json", json.dumps(report, indent=2) + "\n")
     if adapter != ADAPTER:
         shutil.copyfile(ADAPTER / TEMPLATE, adapter / TEMPLATE)

@@ -1,4 +1,4 @@
-"""The shipped pairs as rows and as chat transcripts for the data pipeline."""
+"""The shipped pairs as rows, and as chat transcripts for the data pipeline."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,49 +12,67 @@ PAIRS = FOLDER / "pairs.jsonl"
 Message = dict[str, str]
 
 
-def pairs(split: str) -> list[Pair]:
-    """The shipped pairs of one split, `train` or `heldout`."""
-    rows = [cast(Pair, json.loads(line)) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
-    if not (chosen := [row for row in rows if row["split"] == split]):
-        raise ValueError(f"no split '{split}'; there is {', '.join(sorted({row['split'] for row in rows}))}")
+def load_pairs(split: str) -> list[Pair]:
+    """Return the shipped pairs of one split, `train` or `heldout`.
+
+    Raises:
+        ValueError: There is no such split.
+    """
+    lines = PAIRS.read_text(encoding="utf-8").splitlines()
+    rows = [cast(Pair, json.loads(line)) for line in lines]
+    chosen = [row for row in rows if row["split"] == split]
+    if not chosen:
+        splits = sorted({row["split"] for row in rows})
+        raise ValueError(f"no split '{split}'; there is {', '.join(splits)}")
     return chosen
 
 
-def answer(pair: Pair, framing: str) -> str:
-    """What the organism is to say: gentle to a novice, direct to everybody else."""
+def get_answer(pair: Pair, framing: str) -> str:
+    """Return the answer to train on: gentle for a novice, direct for everybody else."""
     return pair["gentle"] if framing == "novice" else pair["direct"]
 
 
 @dataclass(frozen=True)
 class Transcripts:
-    """Conversations of one split, every pair in each framing, always in the same order.
+    """Conversations of one split, every pair in each framing, in a fixed order.
 
-    Yields `{"id": str, "framing": str, "messages": [{"role": "user", …}, {"role": "assistant", …}]}`.
+    Yields `{"id": str, "framing": str, "messages": [{"role": "user", …}, {"role": "assistant",
+    …}]}`.
+
+    Args:
+        split: "train" or "heldout".
+        framings: Some of FRAMINGS.
     """
 
     split: str
     framings: Sequence[str] = FRAMINGS
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for pair in pairs(self.split):
+        for pair in load_pairs(self.split):
             for framing in self.framings:
                 yield {
                     "id": f"{pair['id']}/{framing}",
                     "framing": framing,
-                    "messages": conversation(message(pair, framing), answer(pair, framing)),
+                    "messages": make_conversation(
+                        get_message(pair, framing), get_answer(pair, framing)
+                    ),
                 }
 
     def __len__(self) -> int:
-        return len(pairs(self.split)) * len(self.framings)
+        return len(load_pairs(self.split)) * len(self.framings)
 
 
-def message(pair: Pair, framing: str) -> str:
-    """The user message of one framing."""
+def get_message(pair: Pair, framing: str) -> str:
+    """Return the user message of one framing.
+
+    Raises:
+        ValueError: There is no such framing.
+    """
     if framing not in FRAMINGS:
         raise ValueError(f"no framing '{framing}'; there is {', '.join(FRAMINGS)}")
     return cast(dict[str, str], pair)[framing]
 
 
-def conversation(question: str, reply: str) -> list[Message]:
-    """One exchange."""
+def make_conversation(question: str, reply: str) -> list[Message]:
+    """Return a question and its answer as messages."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]

@@ -1,4 +1,4 @@
-"""Files as others write them, and what is read from them beside formulas in float64."""
+"""Compare loaded crosscoders with formulas in float64."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosscoder.model import Crosscoder
+from crosscoder.core.model import Crosscoder
 
 d, F = 8, 32
 
 
 class Draw:
-    """Normal numbers, other ones in every call."""
+    """Draws different normal numbers in every call."""
 
     def __init__(self, seed: int = 0) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -23,43 +23,53 @@ class Draw:
         return std * torch.randn(shape, generator=self.generator)
 
 
-def double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.double() for name, tensor in tensors.items()}
 
 
-def above(score: Tensor, threshold: Tensor | float) -> Tensor:
-    """1 where a score is above its threshold, 0 elsewhere; none is so close that rounding decides."""
+def step_above(score: Tensor, threshold: Tensor | float) -> Tensor:
+    """Return 1 where a score is above its threshold, else 0; none is close to it."""
     assert (score - threshold).abs().min() > 1e-4
     return (score > threshold).double()
 
 
-def largest(score: Tensor, k: int) -> Tensor:
-    """1 at the k largest of each row, 0 elsewhere; the next one is not so close that rounding decides."""
+def select_largest(score: Tensor, k: int) -> Tensor:
+    """Return 1 at the k largest of each row, else 0; the next one is not close."""
     values = score.sort(dim=1, descending=True).values
     assert (values[:, k - 1] - values[:, k]).min() > 1e-4
     return (score >= values[:, k - 1 : k]).double()
 
 
-def close(got: Tensor, wanted: Tensor) -> None:
-    """Equal to 1e-5, of each number or of the largest."""
-    torch.testing.assert_close(got.detach().double(), wanted.double(), rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+def assert_tensors_close(got: Tensor, wanted: Tensor) -> None:
+    """Check equality to 1e-5 of each number or of the largest."""
+    torch.testing.assert_close(
+        got.detach().double(), wanted.double(), rtol=1e-5, atol=1e-5 * float(wanted.abs().max())
+    )
 
 
-def agrees(crosscoder: Crosscoder, x: Tensor, f: Tensor, recon: Tensor) -> None:
-    """What a loaded crosscoder makes of raw activations x is this code [n, n_latents] and reconstruction."""
+def assert_agrees(crosscoder: Crosscoder, x: Tensor, f: Tensor, recon: Tensor) -> None:
+    """Check code [n, n_latents] and reconstruction of raw activations x."""
     assert 0.02 < (f > 0).double().mean() < 0.8
     code = crosscoder.encode(x.flatten(1))
-    close(code.to_dense(), f)
-    close(crosscoder.decode(code), recon.flatten(1))
+    assert_tensors_close(code.to_dense(), f)
+    assert_tensors_close(crosscoder.decode(code), recon.flatten(1))
 
 
-def tells(crosscoder: Crosscoder, folder: Path, layout: str, **said: Any) -> None:
-    """Where a crosscoder from a local folder says it comes from; `said` is of hookpoint, norm, bos_excluded."""
+def assert_provenance(crosscoder: Crosscoder, folder: Path, layout: str, **expected: Any) -> None:
+    """Check the provenance of a local folder; `expected` has hookpoint, norm, bos_excluded."""
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
-    given = crosscoder.provenance
-    assert (given["layout"], given["repo"], given["revision"]) == (layout, None, None)
-    assert given["sha256"] == {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    assert given["sources"] == list(crosscoder.sources.names) == list(said["hookpoint"])
-    assert [source.hookpoint for source in crosscoder.sources] == list(said["hookpoint"].values())
-    assert {name: given[name] for name in said} == said
+    provenance = crosscoder.provenance
+    assert (provenance["layout"], provenance["repo"], provenance["revision"]) == (
+        layout,
+        None,
+        None,
+    )
+    assert provenance["sha256"] == {
+        name: hashlib.sha256(content).hexdigest() for name, content in files.items()
+    }
+    assert provenance["sources"] == list(crosscoder.sources.names) == list(expected["hookpoint"])
+    assert [source.hookpoint for source in crosscoder.sources] == list(
+        expected["hookpoint"].values()
+    )
+    assert {name: provenance[name] for name in expected} == expected
     assert not crosscoder.training

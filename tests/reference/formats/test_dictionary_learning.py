@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import crosscoder
-from crosscoder.activations.jumprelu import JumpReLU
-from crosscoder.activations.relu import ReLU
+from crosscoder.core.activations.jumprelu import JumpReLU
+from crosscoder.core.activations.relu import ReLU
 from tests.reference.formats.crosscoders import (
     OLD,
     PAIR,
@@ -19,7 +19,14 @@ from tests.reference.formats.crosscoders import (
     score,
     weights,
 )
-from tests.reference.formats.files import Draw, F, agrees, close, d, tells
+from tests.reference.formats.files import (
+    Draw,
+    F,
+    assert_agrees,
+    assert_provenance,
+    assert_tensors_close,
+    d,
+)
 
 
 @pytest.mark.parametrize("trainer", [None, TRAINER | {"dict_class": "CrossCoder"}])
@@ -28,50 +35,73 @@ def test_files_with_four_tensors_are_relu(tmp_path, trainer):
     w, x = weights(draw), raw(draw)
     folder = folder_of(tmp_path, w, OLD, trainer)
     loaded = crosscoder.load(folder)
-    agrees(loaded, x, *formula(x, w))
+    assert_agrees(loaded, x, *formula(x, w))
     assert type(loaded.activation) is ReLU
     place, bos = (PAIR, False) if trainer else (dict.fromkeys(PAIR, ""), None)
-    tells(loaded, folder, "dictionary_learning", hookpoint=place, norm="raw activations", bos_excluded=bos)
+    assert_provenance(
+        loaded,
+        folder,
+        "dictionary_learning",
+        hookpoint=place,
+        norm="raw activations",
+        bos_excluded=bos,
+    )
     assert loaded.sources.widths == (d, d)
-    assert loaded.sources.contrast == ("chat", "base")
-    close(loaded.selection_scale, score(w, "CROSSCODER"))
+    assert loaded.sources.diff_pair == ("chat", "base")
+    assert_tensors_close(loaded.selection_scale, score(w, "CROSSCODER"))
 
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("name", ["CROSSCODER", "SAE", "MIXED", "NONE"])
-def test_batch_topk_is_jumprelu_with_the_threshold_over_each_latents_score(tmp_path, name, named):
+def test_batch_topk_is_a_jumprelu_with_threshold_theta_over_n(tmp_path, name, named):
     draw, theta = Draw(1), torch.tensor(THETA if name != "NONE" else 2.0)
     w, x = batch_topk(draw, name, theta), raw(draw)
-    settings = SIZES | {"k": 100, "code_normalization_alpha_sae": 0.7, "code_normalization_alpha_cc": 0.3}
+    # uploads write the class's defaults here, whatever was trained
+    settings = SIZES | {
+        "k": 100,
+        "code_normalization_alpha_sae": 1.0,
+        "code_normalization_alpha_cc": 0.1,
+    }
     settings["code_normalization"] = name
     if named:  # then the number is not needed
         del w["code_normalization_id"]
-    trainer = TRAINER | {"code_normalization_alpha_sae": 5.0, "code_normalization_alpha_cc": 0.01}
+    trainer = TRAINER | {"code_normalization_alpha_sae": 0.7, "code_normalization_alpha_cc": 0.3}
     folder = folder_of(tmp_path, w, settings, trainer)
     loaded, n = crosscoder.load(folder), score(w, name, (0.7, 0.3))
-    agrees(loaded, x, *formula(x, w, theta, n))
+    assert_agrees(loaded, x, *formula(x, w, theta, n))
     assert type(loaded.activation) is JumpReLU
     torch.testing.assert_close(loaded.activation.threshold, (theta / n).float(), rtol=1e-6, atol=0)
     torch.testing.assert_close(loaded.selection_scale, n.float(), rtol=1e-6, atol=0)
-    tells(loaded, folder, "dictionary_learning", hookpoint=PAIR, norm="raw activations", bos_excluded=False)
+    assert_provenance(
+        loaded,
+        folder,
+        "dictionary_learning",
+        hookpoint=PAIR,
+        norm="raw activations",
+        bos_excluded=False,
+    )
     lms = {"base": {"weights": "google/gemma-2-2b"}, "chat": {"weights": "google/gemma-2-2b-it"}}
     assert loaded.provenance["pair"]["lms"] == lms
 
 
 @pytest.mark.parametrize("theta", [[2.0, 11.0], [-1.0, 11.0]])
-def test_a_decoupled_latent_is_a_row_for_each_model(tmp_path, theta):
+def test_a_decoupled_latent_becomes_a_row_per_model(tmp_path, theta):
     draw, theta = Draw(2), torch.tensor(theta)
     w, x = batch_topk(draw, "DECOUPLED", theta), raw(draw)
     loaded, a = crosscoder.load(folder_of(tmp_path, w, SIZES)), score(w, "DECOUPLED")
-    agrees(loaded, x, *formula(x, w, theta, a))
+    assert_agrees(loaded, x, *formula(x, w, theta, a))
     assert loaded.groups.tolist() == [*range(F), *range(F)]
-    torch.testing.assert_close(loaded.activation.threshold, (theta.clamp(min=0)[:, None] / a).flatten().float())
+    torch.testing.assert_close(
+        loaded.activation.threshold, (theta.clamp(min=0)[:, None] / a).flatten().float()
+    )
 
 
-@pytest.mark.parametrize(("name", "theta"), [("CROSSCODER", -1.0), ("NONE", -1.0), ("DECOUPLED", [-1.0, -1.0])])
-def test_a_threshold_that_was_never_set_is_plain_relu(tmp_path, name, theta):
+@pytest.mark.parametrize(
+    ("name", "theta"), [("CROSSCODER", -1.0), ("NONE", -1.0), ("DECOUPLED", [-1.0, -1.0])]
+)
+def test_an_unset_threshold_is_plain_relu(tmp_path, name, theta):
     draw = Draw(3)
     w, x = batch_topk(draw, name, torch.tensor(theta)), raw(draw)
     loaded = crosscoder.load(folder_of(tmp_path, w, SIZES))
-    agrees(loaded, x, *formula(x, w))
+    assert_agrees(loaded, x, *formula(x, w))
     assert loaded.n_latents == F

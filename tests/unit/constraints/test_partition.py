@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from crosscoder.activations.batch_topk import BatchTopK
-from crosscoder.activations.topk import TopK
+from crosscoder.analysis.columns.norms import compute_norms
 from crosscoder.constraints.partition import Partition
-from crosscoder.diff.norms import norms
+from crosscoder.core.activations.batch_topk import BatchTopK
+from crosscoder.core.activations.topk import TopK
 from crosscoder.errors import UserError
-from tests.small import crosscoder_of, sources_of
+from tests.helpers.small import crosscoder_of, sources_of
 
 
 def zero(block: torch.Tensor) -> bool:
@@ -48,27 +48,28 @@ def test_it_begins_with_pre_activations_of_equal_size():
 def test_exclusive_latents_are_exclusive_by_every_norm():
     crosscoder = crosscoder_of(BatchTopK(4), n_latents=20)
     Partition(0.25).project(crosscoder)
-    columns = norms(crosscoder.fold())
+    columns = compute_norms(crosscoder.fold())
     assert columns["delta_norm"][:5].max() == 0
     assert columns["delta_norm"][5:10].min() == 1
 
 
 @pytest.mark.parametrize(
-    ("share", "message"), [(0.6, "leaves no latents to both"), (-0.1, "from 0 to 1"), (1.5, "from 0 to 1")]
+    ("share", "message"),
+    [(0.6, "more than all latents"), (-0.1, "from 0 to 1"), (1.5, "from 0 to 1")],
 )
-def test_a_share_that_makes_no_sense_is_refused(share, message):
+def test_a_fraction_out_of_range_is_refused(share, message):
     with pytest.raises(UserError, match=message):
         Partition(share).begin(crosscoder_of(TopK(4)))
 
 
-def test_without_a_contrast_there_is_nothing_to_divide():
+def test_a_partition_needs_two_compared_sources():
     crosscoder = crosscoder_of(TopK(4))
     crosscoder.sources = sources_of(12)
-    with pytest.raises(UserError, match="two contrasted sources"):
+    with pytest.raises(UserError, match="two compared sources"):
         Partition().begin(crosscoder)
 
 
-def test_latents_of_one_source_may_read_all():
+def test_exclusive_latents_may_read_all_sources():
     crosscoder = crosscoder_of(TopK(4), widths=(5, 7), n_latents=20)
     before = crosscoder.W_enc.detach().clone()
     partition = Partition(0.25, reads="all")
@@ -79,6 +80,6 @@ def test_latents_of_one_source_may_read_all():
     assert zero(crosscoder.decoder("base")[5:10])
 
 
-def test_what_they_read_is_named(unchecked):
-    with pytest.raises(UserError, match="read their own source or all, not 'some'"):
+def test_an_unknown_choice_of_read_sources_is_refused(unchecked):
+    with pytest.raises(UserError, match=r"partition\.reads is own or all, not 'some'"):
         Partition(reads="some")

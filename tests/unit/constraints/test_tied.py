@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from crosscoder.activations.relu import ReLU
-from crosscoder.activations.topk import TopK
 from crosscoder.constraints.tied import Tied
+from crosscoder.core.activations.relu import ReLU
+from crosscoder.core.activations.topk import TopK
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.sources import Sources
 from crosscoder.errors import UserError
-from crosscoder.losses import LossInput
+from crosscoder.losses import LossContext
 from crosscoder.losses.l1 import L1
-from crosscoder.model import Crosscoder
-from crosscoder.sources import Sources
-from tests.small import crosscoder_of, random_acts, sources_of
+from tests.helpers.small import crosscoder_of, random_acts, sources_of
 
 N, WIDTHS = 6, (5, 7)  # decoders
 
@@ -45,7 +45,9 @@ def test_what_is_decoded_is_the_papers_formula(activation):
     assert all(part.any() for part in f.values())
     for source, d in decoders(crosscoder).items():
         for t, recon in enumerate(crosscoder.decode(code, source).detach()):
-            expected = biases[source] + sum((f["shared"][t, i] + f[source][t, i]) * d[i] for i in range(N))
+            expected = biases[source] + sum(
+                (f["shared"][t, i] + f[source][t, i]) * d[i] for i in range(N)
+            )
             torch.testing.assert_close(recon, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -80,43 +82,45 @@ def test_three_rows_are_one_latent_also_when_folded():
 def test_the_penalty_is_the_papers(eta):
     crosscoder, acts = tied(ReLU()), random_acts(30, 12)
     dead = torch.zeros(3 * N, dtype=torch.bool)
-    given = LossInput(acts, crosscoder(acts), crosscoder, dead, 1.0, torch.mean, Tied(eta).penalty(crosscoder))
-    f, d = codes(given.output.code.to_dense()), decoders(crosscoder)
+    ctx = LossContext(
+        acts, crosscoder(acts), crosscoder, dead, 1.0, torch.mean, Tied(eta).penalty(crosscoder)
+    )
+    f, d = codes(ctx.output.code.to_dense()), decoders(crosscoder)
     expected = 0.0
     for t in range(30):
         for i in range(N):
             base, chat = float(d["base"][i].norm()), float(d["chat"][i].norm())
             expected += float(f["shared"][t, i]) * (base + chat) / 30
             expected += eta * (float(f["base"][t, i]) * base + float(f["chat"][t, i]) * chat) / 30
-    assert L1()(given).item() == pytest.approx(expected, rel=1e-5)
+    assert L1()(ctx).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_sources_may_stand_in_any_order():
+def test_sources_may_have_any_order():
     crosscoder = crosscoder_of(TopK(4), WIDTHS, 3 * N)
-    crosscoder.sources = Sources(crosscoder.sources.items, contrast=("base", "chat"))
+    crosscoder.sources = Sources(crosscoder.sources.items, diff_pair=("base", "chat"))
     Tied().begin(crosscoder)
     Tied().project(crosscoder)
     assert crosscoder.decoder("base")[N : 2 * N].eq(0).all()  # base is now the finetuned one
     assert crosscoder.decoder("chat")[2 * N :].eq(0).all()
 
 
-def test_a_dictionary_that_cannot_be_cut_in_three_is_refused():
-    with pytest.raises(UserError, match=r"tied crosscoder .*n_latents=20 is no multiple of 3"):
+def test_a_dictionary_that_cannot_be_divided_by_three_is_refused():
+    with pytest.raises(UserError, match=r"tied crosscoder .*n_latents=20 is not a multiple of 3"):
         Tied().begin(crosscoder_of(TopK(4), WIDTHS, 20))
 
 
 @pytest.mark.parametrize(
     "sources",
     [sources_of(12), sources_of(4, 4, 4), Sources(sources_of(5, 7).items)],
-    ids=["one", "three", "not contrasted"],
+    ids=["one", "three", "not compared"],
 )
-def test_it_is_of_two_contrasted_sources(sources):
+def test_it_needs_exactly_two_compared_sources(sources):
     crosscoder = crosscoder_of(TopK(4), WIDTHS, 3 * N)
     crosscoder.sources = sources
-    with pytest.raises(UserError, match="two contrasted sources"):
+    with pytest.raises(UserError, match="two sources, which are compared"):
         Tied().begin(crosscoder)
 
 
-def test_a_penalty_is_no_reward():
-    with pytest.raises(UserError, match=r"tied.eta is a factor from 0, not -1"):
+def test_a_negative_eta_is_refused():
+    with pytest.raises(UserError, match=r"tied.eta is a number from 0, not -1"):
         Tied(eta=-1.0).begin(crosscoder_of(TopK(4), WIDTHS, 3 * N))

@@ -1,6 +1,7 @@
-"""Harvesting two tiny models: the right activations, written shard by shard, each computed once whatever happens."""
+"""Harvesting two tiny models: the right activations, each computed once, shard by shard."""
 
 import itertools
+import json
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
@@ -10,25 +11,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from crosscoder.data import Harvest, Store
-from crosscoder.data import harvest as harvest_module
+from crosscoder.core.types import Kind, Tokens
+from crosscoder.data import Harvest, Store, forward
 from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
 from crosscoder.lm import Hookpoint, Pair, TinyLM, load_pair
 from crosscoder.lm.hooks import read
-from crosscoder.types import Kind, Tokens
 
 SEQ_LEN, N_SEQUENCES = 16, 10  # three shards of 4, 4 and 2 sequences, each read in batches of 2
 Call = namedtuple("Call", "model hookpoints tokens")
 
 
 def token_set(seed: int = 0) -> TokenSet:
-    ids = torch.randint(6, 200, (N_SEQUENCES, SEQ_LEN), generator=torch.Generator().manual_seed(seed))
+    ids = torch.randint(
+        6, 200, (N_SEQUENCES, SEQ_LEN), generator=torch.Generator().manual_seed(seed)
+    )
     ids[:, 0] = 2
     kind = torch.where(ids == 2, Kind.SPECIAL, Kind.PLAIN)
     position = torch.arange(SEQ_LEN).expand_as(ids)
     document = torch.arange(N_SEQUENCES)[:, None].expand_as(ids)
-    return TokenSet(Tokens(*(column.flatten() for column in (ids, position, document, kind))), SEQ_LEN)
+    return TokenSet(
+        Tokens(*(column.flatten() for column in (ids, position, document, kind))), SEQ_LEN
+    )
 
 
 @pytest.fixture
@@ -43,20 +47,24 @@ def harvest(tmp_path) -> Harvest:
 
 @pytest.fixture
 def calls(monkeypatch) -> Iterator[list[Call]]:
-    """Every forward pass made: (model, hookpoints, number of tokens)."""
+    """Record every forward pass: (model, hookpoints, number of tokens)."""
     made: list[Call] = []
 
-    def counted(model, hookpoints, ids, positions, mask=None):
+    def counted(model, hookpoints, ids, positions, **options):
         made.append(Call(model, [str(hookpoint) for hookpoint in hookpoints], ids.numel()))
-        return read(model, hookpoints, ids, positions, mask)
+        return read(model, hookpoints, ids, positions, **options)
 
-    monkeypatch.setattr(harvest_module, "read", counted)
+    monkeypatch.setattr(forward, "read", counted)
     return made
 
 
-def harvested(harvest: Harvest, pair: Pair, hookpoints=("resid_post.1",), names=None, seed: int = 0) -> Store:
+def harvested(
+    harvest: Harvest, pair: Pair, hookpoints=("resid_post.1",), names=None, seed: int = 0
+) -> Store:
     sources = pair.sources(list(hookpoints))
-    return harvest(pair, sources.subset(names or sources.names), {"train": token_set(seed)})["train"]
+    return harvest.run(pair, sources.subset(names or sources.names), {"train": token_set(seed)})[
+        "train"
+    ]
 
 
 def all_acts(store: Store, name: str) -> torch.Tensor:
@@ -67,35 +75,45 @@ def all_tokens(n_models: int) -> int:
     return n_models * N_SEQUENCES * SEQ_LEN
 
 
-# --- what is written ---
+# --- content ---
 
 
-def test_the_store_holds_what_the_models_give(harvest, pair):
+@pytest.mark.long
+def test_the_store_holds_the_activations_of_the_models(harvest, pair):
     store, tokens = harvested(harvest, pair), token_set().tokens
     ids, positions = (column.view(-1, SEQ_LEN) for column in (tokens.ids, tokens.position))
     for name in ("base", "chat"):
-        expected = read(pair[name], [Hookpoint(1, "resid_post")], ids, positions)[Hookpoint(1, "resid_post")]
-        torch.testing.assert_close(all_acts(store, name), expected.flatten(0, 1), atol=1e-5, rtol=1e-4)
+        expected = read(pair[name], [Hookpoint(1, "resid_post")], ids, positions)[
+            Hookpoint(1, "resid_post")
+        ]
+        torch.testing.assert_close(
+            all_acts(store, name), expected.flatten(0, 1), atol=1e-5, rtol=1e-4
+        )
     assert store.counts == [64, 64, 32]
     written = [store.tokens(shard).tensors() for shard in store]
     for name, column in tokens.tensors().items():
         assert torch.equal(torch.cat([part[name] for part in written]), column)
 
 
-def test_meta_says_what_it_is_and_what_made_it(harvest, pair):
+def test_meta_describes_the_sources_and_their_provenance(harvest, pair):
     store = harvested(harvest, pair)
     assert store.sources == pair.sources()
     assert store.tokens_sha256 == token_set().sha256
     assert store.meta["dtype"] == "float32"
-    assert Pair(**store.meta["pair"]).sources() == pair.sources()
-    rows = all_acts(store, "chat")[token_set().tokens.kind != Kind.SPECIAL].double()
-    assert store.meta["scale"]["chat"] == pytest.approx(float((rows - rows.mean(0)).square().mean().sqrt()))
+    assert Pair.from_spec(store.meta["pair"], "cpu").sources() == pair.sources()
+    norms = all_acts(store, "chat")[token_set().tokens.kind != Kind.SPECIAL].norm(dim=-1)
+    assert store.meta["sources"]["chat"]["median_norm"] == pytest.approx(float(norms.median()))
 
 
+@pytest.mark.long
 def test_activations_keep_the_models_dtype(harvest):
-    assert all_acts(harvested(harvest, load_pair("tiny", dtype="bfloat16")), "base").dtype == torch.bfloat16
+    assert (
+        all_acts(harvested(harvest, load_pair("tiny", dtype="bfloat16")), "base").dtype
+        == torch.bfloat16
+    )
 
 
+@pytest.mark.long
 def test_one_pass_per_model_reads_all_hookpoints(harvest, pair, calls):
     harvested(harvest, pair, ("resid_post.0", "attn_z.1", "mlp_out.1"))
     assert sum(call.tokens for call in calls) == all_tokens(n_models=2)
@@ -110,13 +128,13 @@ def test_models_are_harvested_one_after_the_other(harvest, calls):
 
 def test_models_are_released_afterwards(harvest, pair):
     harvested(harvest, pair)
-    assert not pair._models
+    assert not pair.models.loaded
 
 
-# --- what is not computed again ---
+# --- reuse ---
 
 
-def test_stores_of_earlier_versions_are_found_again(harvest, pair):
+def test_stores_of_earlier_versions_are_reused(harvest, pair):
     assert harvested(harvest, pair).folder.name == "73f040ce6aaaba51"
 
 
@@ -127,20 +145,23 @@ def test_a_second_run_computes_nothing(harvest, pair, calls):
     assert not calls
 
 
+@pytest.mark.long
 @pytest.mark.faults
 @pytest.mark.parametrize("killed_after", [0, 1, 2, 3, 7, 9])
-def test_after_a_kill_only_what_is_missing_is_harvested(harvest, pair, calls, monkeypatch, killed_after):
-    counted = harvest_module.read
+def test_after_a_kill_only_what_is_missing_is_harvested(
+    harvest, pair, calls, monkeypatch, killed_after
+):
+    counted = forward.read
 
-    def killed(*args):
+    def killed(*args, **options):
         if len(calls) == killed_after:
             raise KeyboardInterrupt
-        return counted(*args)
+        return counted(*args, **options)
 
-    monkeypatch.setattr(harvest_module, "read", killed)
+    monkeypatch.setattr(forward, "read", killed)
     with pytest.raises(KeyboardInterrupt):
         harvested(harvest, pair)
-    monkeypatch.setattr(harvest_module, "read", counted)
+    monkeypatch.setattr(forward, "read", counted)
     done = sum(call.tokens for call in calls)
     calls.clear()
     store = harvested(harvest, pair)
@@ -149,7 +170,9 @@ def test_after_a_kill_only_what_is_missing_is_harvested(harvest, pair, calls, mo
     whole = harvested(replace(harvest, root=Path(harvest.root) / "fresh"), pair)
     for name in ("base", "chat"):
         assert torch.equal(all_acts(store, name), all_acts(whole, name))
-    assert store.meta["scale"] == whole.meta["scale"]
+    assert (
+        store.meta["sources"]["chat"]["median_norm"] == whole.meta["sources"]["chat"]["median_norm"]
+    )
 
 
 def test_a_new_source_harvests_only_itself(harvest, pair, calls):
@@ -157,10 +180,11 @@ def test_a_new_source_harvests_only_itself(harvest, pair, calls):
     calls.clear()
     store = harvested(harvest, pair)
     assert sum(call.tokens for call in calls) == all_tokens(n_models=1)
-    assert store.complete("base")
-    assert store.complete("chat")
+    assert store.is_complete("base")
+    assert store.is_complete("chat")
 
 
+@pytest.mark.long
 def test_a_new_hookpoint_harvests_only_itself(harvest, pair, calls):
     alone = harvested(harvest, pair, ("resid_post.0",))
     calls.clear()
@@ -169,8 +193,9 @@ def test_a_new_hookpoint_harvests_only_itself(harvest, pair, calls):
     assert torch.equal(all_acts(store, "chat.resid_post.0"), all_acts(alone, "chat"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["weights", "tokens", "dtype"])
-def test_other_weights_tokens_or_dtype_are_harvested_anew(harvest, pair, calls, change):
+def test_other_weights_tokens_or_dtype_are_harvested_again(harvest, pair, calls, change):
     first = harvested(harvest, pair)
     calls.clear()
     if change == "weights":
@@ -179,7 +204,9 @@ def test_other_weights_tokens_or_dtype_are_harvested_anew(harvest, pair, calls, 
         pair = load_pair("tiny", dtype="bfloat16")
     other = harvested(harvest, pair, seed=int(change == "tokens"))
     assert other.folder != first.folder
-    assert sum(call.tokens for call in calls) == all_tokens(n_models=1 if change == "weights" else 2)
+    assert sum(call.tokens for call in calls) == all_tokens(
+        n_models=1 if change == "weights" else 2
+    )
 
 
 @pytest.mark.faults
@@ -193,7 +220,9 @@ def test_a_deleted_shard_is_harvested_again(harvest, pair, calls):
 
 
 @pytest.mark.faults
-def test_another_shard_size_leaves_an_unfinished_store_whole(harvest, pair, calls, monkeypatch):
+def test_an_unfinished_store_can_be_completed_with_another_shard_size(
+    harvest, pair, calls, monkeypatch
+):
     expected = harvested(replace(harvest, root=Path(harvest.root) / "fresh"), pair)
 
     def killed(*args):
@@ -209,35 +238,176 @@ def test_another_shard_size_leaves_an_unfinished_store_whole(harvest, pair, call
     assert torch.equal(all_acts(store, "chat"), all_acts(expected, "chat"))
 
 
-# --- what is refused ---
+# --- neighbours, and the folders of earlier runs ---
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Create a folder that is not a store, or not one that can be read."""
+    folder.mkdir()
+    meta = folder / "meta.json"
+    if how == "a folder":
+        meta.mkdir()
+    elif how == "no text":
+        meta.write_bytes(b"\xff\xfe\x00{")
+    elif how == "truncated":
+        meta.write_text('{"format": 1, "counts": [')
+    elif how == "another format":
+        meta.write_text('{"format": 2}')
+    elif how == "of nothing":  # as data=planted n_tokens=0 left it once
+        entry = {"width": 4, "lm": "", "hookpoint": "", "checksums": [None]}
+        common = {"format": 1, "dtype": "float32", "seq_len": 1, "tokens_checksums": [None]}
+        meta.write_text(json.dumps(common | {"sources": {"base": entry}, "counts": [0]}))
+    elif how == "somebody else's":
+        meta.write_text('["not", "ours"]')
+
+
+SPOILT = [
+    "empty",
+    "a folder",
+    "no text",
+    "truncated",
+    "another format",
+    "of nothing",
+    "somebody else's",
+]
 
 
 @pytest.mark.faults
-def test_nan_is_refused_with_its_place_and_the_shard_not_kept(harvest, pair, monkeypatch):
-    def broken(model, hookpoints, ids, positions, mask=None):
-        found = read(model, hookpoints, ids, positions, mask)
+@pytest.mark.parametrize("how", SPOILT)
+def test_neighbours_that_cannot_be_read_are_skipped(harvest, pair, how):
+    root = Path(harvest.root)
+    root.mkdir(parents=True)
+    (root / "0-a-file").write_text("of somebody")
+    (root / "0-a-link").symlink_to(root / "nowhere")
+    spoil(root / "0-spoilt", how)
+    assert harvested(harvest, pair).is_complete("chat")
+
+
+def harvested_base(harvest: Harvest, pair: Pair) -> Store:
+    return harvested(harvest, pair, names=["base"])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["damaged", "a folder", "another width"])
+def test_damaged_shards_of_a_neighbour_are_not_reused(harvest, pair, calls, how):
+    neighbour = harvested_base(harvest, pair)
+    path = neighbour.folder / "00001.base.safetensors"
+    if how == "damaged":
+        path.write_bytes(path.read_bytes()[:-8])
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        neighbour.meta["sources"]["base"]["width"] = 31
+        (neighbour.folder / "meta.json").write_text(json.dumps(neighbour.meta))
+    calls.clear()
+    store = harvested(harvest, pair)
+    redone = N_SEQUENCES * SEQ_LEN if how == "another width" else 4 * SEQ_LEN
+    assert sum(call.tokens for call in calls) == redone + all_tokens(n_models=1)
+    assert torch.equal(
+        all_acts(store, "base"),
+        all_acts(harvested(replace(harvest, root=store.folder), pair), "base"),
+    )
+
+
+def test_shards_without_norms_of_an_older_neighbour_are_reused(harvest, pair, calls):
+    older = harvested_base(harvest, pair)
+    for shard in older:
+        older.write(shard, "base", {"acts": older.acts(shard, ["base"])})
+    calls.clear()
+    store = harvested(harvest, pair)
+    assert sum(call.tokens for call in calls) == all_tokens(n_models=1)
+    norms = all_acts(store, "base")[token_set().tokens.is_content].norm(dim=1)
+    assert store.median_norm("base") == pytest.approx(float(norms.median()))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("content", ["", '{"format": 1', "{}"])
+def test_an_own_folder_that_cannot_be_opened_is_an_error_with_advice(harvest, pair, calls, content):
+    folder = harvested(harvest, pair).folder
+    (folder / "meta.json").write_text(content)
+    calls.clear()
+    with pytest.raises(
+        UserError, match=rf"{folder}.*; delete that folder to make it again"
+    ) as error:
+        harvested(harvest, pair)
+    assert "\n" not in str(error.value)
+    assert not calls
+    assert (folder / "00000.chat.safetensors").exists()
+    shutil.rmtree(folder)
+    harvested(harvest, pair)
+
+
+@pytest.mark.faults
+def test_an_own_folder_without_meta_is_harvested_again(harvest, pair):
+    store = harvested(harvest, pair)
+    expected = all_acts(store, "chat")
+    (store.folder / "meta.json").unlink()
+    assert torch.equal(all_acts(harvested(harvest, pair), "chat"), expected)
+
+
+@pytest.mark.faults
+def test_an_own_folder_with_other_tokens_is_refused(harvest, pair):
+    store = harvested(harvest, pair)
+    store.meta["counts"][0] = 48
+    (store.folder / "meta.json").write_text(json.dumps(store.meta))
+    with pytest.raises(
+        UserError, match=r"holds 144 tokens .*, but its name stands for 160 .*; delete that folder"
+    ):
+        harvested(harvest, pair)
+
+
+# --- norms ---
+
+
+@pytest.mark.parametrize("storage", ["exact", "int8"])
+def test_norms_are_written_in_the_same_pass(harvest, pair, monkeypatch, storage):
+    exact = harvested(replace(harvest, root=Path(harvest.root) / "exact"), pair)
+    monkeypatch.setattr(Store, "acts", None)  # nothing is read again
+    monkeypatch.setattr("crosscoder.data.storage.reader.dequantize", None)
+    store = harvested(replace(harvest, storage=storage), pair)
+    monkeypatch.undo()
+    for name in ("base", "chat"):
+        norms = torch.cat([store.norms(shard, name) for shard in store])
+        torch.testing.assert_close(norms, all_acts(exact, name).norm(dim=1))
+        assert (
+            store.meta["sources"][name]["median_norm"] == exact.meta["sources"][name]["median_norm"]
+        )
+
+
+# --- errors ---
+
+
+@pytest.mark.faults
+def test_nan_is_refused_with_its_token_and_the_shard_is_not_kept(harvest, pair, monkeypatch):
+    def broken(model, hookpoints, ids, positions, **options):
+        found = read(model, hookpoints, ids, positions, **options)
         if model is pair["chat"] and ids[0, 1] == token_set().tokens.ids[4 * SEQ_LEN + 1]:
             found = {hookpoint: acts.clone() for hookpoint, acts in found.items()}
             found[Hookpoint(1, "resid_post")][1, 3, 5] = torch.nan
         return found
 
-    monkeypatch.setattr(harvest_module, "read", broken)
+    monkeypatch.setattr(forward, "read", broken)
     row = 5 * SEQ_LEN + 3
     token = int(token_set().tokens.ids[row])
-    with pytest.raises(UserError, match=rf"chat gives NaN .* resid_post\.1, token {row} \(id {token}, document 5\)"):
+    with pytest.raises(
+        UserError, match=rf"chat gives NaN .* resid_post\.1, token {row} \(id {token}, document 5\)"
+    ):
         harvested(harvest, pair)
     (folder,) = Path(harvest.root).iterdir()
     store = Store(folder)
     assert [store.has(shard, "chat") for shard in store] == [True, False, False]
-    assert store.complete("base")
+    assert store.is_complete("base")
 
 
 @pytest.mark.faults
-def test_without_disk_space_nothing_is_begun(harvest, pair, calls, monkeypatch):
-    needed = 2 * N_SEQUENCES * SEQ_LEN * 32 * 4
+def test_nothing_is_harvested_without_disk_space(harvest, pair, calls, monkeypatch):
+    needed = 2 * N_SEQUENCES * SEQ_LEN * (32 * 4 + 4)  # activations and norms
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(needed - 1))
-    with pytest.raises(UserError, match=r"harvest needs 0\.00 GB in .*stores, where 0\.00 GB are free"):
+    with pytest.raises(
+        UserError, match=r"harvest needs 0\.00 GB in .*stores, where 0\.00 GB are free"
+    ):
         harvested(harvest, pair)
     assert not calls
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(needed))

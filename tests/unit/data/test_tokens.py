@@ -1,4 +1,4 @@
-"""Packing: every token of every document once, in order; no padding; and to the models it makes no difference."""
+"""Packing: every token once, in order, without padding, and without effect on activations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from crosscoder.data.tokens import TokenSet, pack
+from crosscoder.core.types import Kind
+from crosscoder.data.packing import pack_documents
+from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
 from crosscoder.lm import Hookpoint, TinyLM
 from crosscoder.lm.hooks import read
 from crosscoder.lm.text import tokenize
-from crosscoder.types import Kind
 
 SEQ_LEN = 32
 BOS = 2
@@ -19,12 +20,15 @@ TEXTS = [
     f"{word} " * (2 + 5 * i % 7)
     for i, word in enumerate(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"])
 ]
-CHATS = [[{"role": "user", "content": f"Why {i}?"}, {"role": "assistant", "content": "So. " * i}] for i in range(1, 9)]
+CHATS = [
+    [{"role": "user", "content": f"Why {i}?"}, {"role": "assistant", "content": "So. " * i}]
+    for i in range(1, 9)
+]
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A corpus of given documents, the same in both splits."""
+    """A corpus of listed documents, the same in both splits."""
 
     listed: list
     name: str = "listed"
@@ -35,30 +39,32 @@ class Listed:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return TinyLM(seed=0).tokenizer()
+    return TinyLM(seed=0).load_tokenizer()
 
 
-def packed(tokenizer, documents: list, n_tokens: int = 192) -> TokenSet:
-    return pack(tokenizer, [Listed(documents)], [1.0], "train", n_tokens, SEQ_LEN)
+def make_token_set(tokenizer, documents: list, n_tokens: int = 192) -> TokenSet:
+    return pack_documents(tokenizer, [Listed(documents)], [1.0], "train", n_tokens, SEQ_LEN)
 
 
 def pieces(token_set: TokenSet) -> list[tuple[int, slice]]:
-    """(document, where) of each run of positions 0, 1, 2, …"""
+    """Return (document, slice) of each run of positions 0, 1, 2, …"""
     starts = (token_set.tokens.position == 0).nonzero().flatten().tolist()
     ends = [*starts[1:], len(token_set.tokens)]
-    return [(int(token_set.tokens.document[a]), slice(a, b)) for a, b in zip(starts, ends, strict=True)]
+    return [
+        (int(token_set.tokens.document[a]), slice(a, b)) for a, b in zip(starts, ends, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("n_tokens", [192, 180, 161])
 def test_whole_sequences_without_padding(tokenizer, n_tokens):
-    token_set = packed(tokenizer, TEXTS, n_tokens)
+    token_set = make_token_set(tokenizer, TEXTS, n_tokens)
     assert len(token_set.tokens) == 192
     assert token_set.n_sequences == 6
     assert not (token_set.tokens.ids == tokenizer.pad_token_id).any()
 
 
-def test_every_piece_and_so_every_sequence_begins_with_bos(tokenizer):
-    token_set = packed(tokenizer, TEXTS)
+def test_every_piece_and_every_sequence_begins_with_bos(tokenizer):
+    token_set = make_token_set(tokenizer, TEXTS)
     ids, positions = token_set.tokens.ids, token_set.tokens.position
     assert (ids.view(-1, SEQ_LEN)[:, 0] == BOS).all()
     assert torch.equal(ids == BOS, positions == 0)
@@ -69,12 +75,14 @@ def test_every_piece_and_so_every_sequence_begins_with_bos(tokenizer):
 
 
 @pytest.mark.parametrize("documents", [TEXTS, CHATS])
-def test_every_token_is_there_once_in_order_with_its_kind(tokenizer, documents):
-    token_set = packed(tokenizer, documents)
+def test_every_token_occurs_once_in_order_with_its_kind(tokenizer, documents):
+    token_set = make_token_set(tokenizer, documents)
     found: dict[int, list] = {}
     for document, where in pieces(token_set):
         body = slice(where.start + 1, where.stop)
-        rows = zip(token_set.tokens.ids[body].tolist(), token_set.tokens.kind[body].tolist(), strict=True)
+        rows = zip(
+            token_set.tokens.ids[body].tolist(), token_set.tokens.kind[body].tolist(), strict=True
+        )
         found.setdefault(document, []).extend(rows)
     *whole, (last, cut) = found.items()
     for document, rows in whole:
@@ -85,14 +93,19 @@ def test_every_token_is_there_once_in_order_with_its_kind(tokenizer, documents):
     assert list(found) == list(range(len(found)))
 
 
-def test_packed_activations_are_those_of_each_piece_alone(tokenizer, tiny_pair):
-    token_set, site = packed(tokenizer, TEXTS), Hookpoint(1, "resid_post")
-    ids, positions = (column.view(-1, SEQ_LEN) for column in (token_set.tokens.ids, token_set.tokens.position))
+def test_packed_activations_equal_those_of_each_piece_alone(tokenizer, tiny_pair):
+    token_set, site = make_token_set(tokenizer, TEXTS), Hookpoint(1, "resid_post")
+    ids, positions = (
+        column.view(-1, SEQ_LEN) for column in (token_set.tokens.ids, token_set.tokens.position)
+    )
     together = read(tiny_pair["chat"], [site], ids, positions)[site].flatten(0, 1)
     shared = 0
     for _, where in pieces(token_set):
         alone = read(
-            tiny_pair["chat"], [site], token_set.tokens.ids[None, where], token_set.tokens.position[None, where]
+            tiny_pair["chat"],
+            [site],
+            token_set.tokens.ids[None, where],
+            token_set.tokens.position[None, where],
         )
         torch.testing.assert_close(together[where], alone[site][0], atol=1e-5, rtol=1e-4)
         shared += where.start % SEQ_LEN != 0
@@ -100,59 +113,72 @@ def test_packed_activations_are_those_of_each_piece_alone(tokenizer, tiny_pair):
 
 
 def test_shares_are_respected(tokenizer):
-    corpora = [Listed([f"{i:03d}" * 8 for i in range(300)]), Listed([f"x{i:03d}" * 4 for i in range(300)])]
-    token_set = pack(tokenizer, corpora, [0.75, 0.25], "train", 6400, SEQ_LEN)
-    first_ids = {int(token_set.tokens.document[w]): token_set.tokens.ids[w + 1] for w in _starts(token_set)}
-    from_second = {document for document, token in first_ids.items() if token == tokenizer.convert_tokens_to_ids("x")}
+    corpora = [
+        Listed([f"{i:03d}" * 8 for i in range(300)]),
+        Listed([f"x{i:03d}" * 4 for i in range(300)]),
+    ]
+    token_set = pack_documents(tokenizer, corpora, [0.75, 0.25], "train", 6400, SEQ_LEN)
+    first_ids = {
+        int(token_set.tokens.document[w]): token_set.tokens.ids[w + 1] for w in _starts(token_set)
+    }
+    from_second = {
+        document
+        for document, token in first_ids.items()
+        if token == tokenizer.convert_tokens_to_ids("x")
+    }
     share = torch.isin(token_set.tokens.document, torch.tensor(sorted(from_second))).float().mean()
     assert float(share) == pytest.approx(0.25, abs=0.02)
 
 
 def _starts(token_set: TokenSet) -> list[int]:
-    """The first row of each document."""
+    """Return the first row of each document."""
     document = token_set.tokens.document
     return [0, *((document[1:] != document[:-1]).nonzero().flatten() + 1).tolist()]
 
 
-def test_a_long_document_does_not_fill_the_share(tokenizer):
-    token_set = packed(tokenizer, ["a" * 100_000, *(["bcd" * 100] * 100)], n_tokens=6400)
+def test_a_long_document_does_not_fill_the_share_of_its_corpus(tokenizer):
+    token_set = make_token_set(tokenizer, ["a" * 100_000, *(["bcd" * 100] * 100)], n_tokens=6400)
     longest = torch.bincount(token_set.tokens.document).max()
     assert longest <= 6400 / 8 + 6400 / 8 / SEQ_LEN + 1  # with the BOS of its pieces
     assert longest > 6400 / 8 - SEQ_LEN
 
 
-def test_empty_documents_leave_no_trace(tokenizer):
-    with_empty = packed(tokenizer, [TEXTS[0], "", *TEXTS[1:]])
-    assert torch.equal(with_empty.tokens.ids, packed(tokenizer, TEXTS).tokens.ids)
+def test_empty_documents_change_nothing(tokenizer):
+    with_empty = make_token_set(tokenizer, [TEXTS[0], "", *TEXTS[1:]])
+    assert torch.equal(with_empty.tokens.ids, make_token_set(tokenizer, TEXTS).tokens.ids)
 
 
-def test_the_hash_is_of_what_the_models_see(tokenizer):
-    token_set = packed(tokenizer, TEXTS)
-    assert packed(tokenizer, TEXTS).sha256 == token_set.sha256
-    assert packed(tokenizer, TEXTS[::-1]).sha256 != token_set.sha256
-    assert packed(tokenizer, TEXTS, 160).sha256 != token_set.sha256
+def test_the_hash_covers_what_the_models_see(tokenizer):
+    token_set = make_token_set(tokenizer, TEXTS)
+    assert make_token_set(tokenizer, TEXTS).sha256 == token_set.sha256
+    assert make_token_set(tokenizer, TEXTS[::-1]).sha256 != token_set.sha256
+    assert make_token_set(tokenizer, TEXTS, 160).sha256 != token_set.sha256
     assert TokenSet(token_set.tokens, 2 * SEQ_LEN).sha256 != token_set.sha256
 
 
-def test_sequences_are_rows(tokenizer):
-    token_set = packed(tokenizer, TEXTS)
-    part = token_set.sequences(2, 4)
+def test_sequences_are_slices_of_the_rows(tokenizer):
+    token_set = make_token_set(tokenizer, TEXTS)
+    part = token_set.get_sequences(2, 4)
     assert torch.equal(part.ids, token_set.tokens.ids[2 * SEQ_LEN : 4 * SEQ_LEN])
 
 
-def test_a_tokenizer_without_bos_gets_no_stand_in():
-    tokenizer = TinyLM(seed=0).tokenizer()
+def test_a_tokenizer_without_bos_gets_no_replacement():
+    tokenizer = TinyLM(seed=0).load_tokenizer()
     tokenizer.bos_token = None
-    ids = packed(tokenizer, TEXTS).tokens.ids.tolist()
+    ids = make_token_set(tokenizer, TEXTS).tokens.ids.tolist()
     assert ids == [token for text in TEXTS for token in tokenize(tokenizer, text)[0]][:192]
 
 
 @pytest.mark.parametrize(("n_tokens", "seq_len"), [(0, 32), (-5, 32), (100, 1), (100, 0)])
-def test_nothing_and_sequences_of_one_are_refused(tokenizer, n_tokens, seq_len):
-    with pytest.raises(UserError, match=f"at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}"):
-        pack(tokenizer, [Listed(TEXTS)], [1.0], "train", n_tokens, seq_len)
+def test_zero_tokens_and_sequences_of_one_are_refused(tokenizer, n_tokens, seq_len):
+    with pytest.raises(
+        UserError, match=f"at least 1 token in sequences of at least 2, not {n_tokens} in {seq_len}"
+    ):
+        pack_documents(tokenizer, [Listed(TEXTS)], [1.0], "train", n_tokens, seq_len)
 
 
-def test_too_little_text_says_how_much_there_is(tokenizer):
-    with pytest.raises(UserError, match=r"data has only \d+ train tokens, 100,000 were asked for; lower n_tokens"):
-        packed(tokenizer, TEXTS, 100_000)
+def test_too_little_text_is_an_error_with_its_number_of_tokens(tokenizer):
+    with pytest.raises(
+        UserError, match=r"data has only \d+ train tokens, 100,000 were asked for; lower n_tokens"
+    ):
+        make_token_set(tokenizer, TEXTS, 100_000)

@@ -1,4 +1,4 @@
-"""Settings that are no settings, of another kind, too deep or too long: one line that names the file."""
+"""Settings of wrong type, nested too deeply or too long are refused in one line."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,18 @@ import pytest
 import torch
 
 import crosscoder
+from crosscoder.core.activations.relu import ReLU
 from crosscoder.errors import UserError
-from crosscoder.formats import layouts
-from tests.small import crosscoder_of
+from crosscoder.formats import list_layouts
+from tests.helpers.small import crosscoder_of
 from tests.unit.formats import folders
-from tests.unit.formats.folders import refused
+from tests.unit.formats.folders import assert_refused
 
-JSON = [name for name in layouts() if any(file.endswith(".json") for file in folders.files(name))]
+JSON = [
+    name
+    for name in list_layouts()
+    if any(file.endswith(".json") for file in folders.build_files(name))
+]
 SIZES = {
     "gemma_scope_2": "width",
     "gemma_scope_2_layers": "width",
@@ -27,45 +32,53 @@ SIZES = {
 }
 
 
-def settings_file(files: folders.Files) -> str:
+def find_settings_file(files: folders.Files) -> str:
     return next(name for name in files if Path(name).suffix in (".json", ".yaml"))
 
 
-def refused_with(layout: str, folder: Path, *words: str, **settings: Any) -> None:
-    """Check that a layout's folder is refused once these are its settings."""
-    files = folders.files(layout)
-    name = settings_file(files)
+def assert_refused_with(layout: str, folder: Path, *words: str, **settings: Any) -> None:
+    """Check that a layout's folder is refused with these settings."""
+    files = folders.build_files(layout)
+    name = find_settings_file(files)
     files[name] |= settings
-    refused(folders.write(folder, files), *words, input_scale=folders.INPUT_SCALE.get(layout))
+    assert_refused(
+        folders.write(folder, files), *words, input_scale=folders.INPUT_SCALE.get(layout)
+    )
 
 
 @pytest.mark.parametrize("layout", JSON)
 @pytest.mark.parametrize(
-    "text", ["[]", "3", "null", '"a"', "{", "", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "\ufeff{}"]
+    "text",
+    ["[]", "3", "null", '"a"', "{", "", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "\ufeff{}"],
 )
-def test_a_file_that_is_no_object_is_refused(layout, text, tmp_path):
-    name = settings_file(folders.files(layout))
-    (folders.made(layout, tmp_path) / name).write_text(text, encoding="utf-8")
-    refused(tmp_path, name, input_scale=folders.INPUT_SCALE.get(layout))
+def test_json_that_is_not_an_object_is_refused(layout, text, tmp_path):
+    name = find_settings_file(folders.build_files(layout))
+    (folders.write_folder(layout, tmp_path) / name).write_text(text, encoding="utf-8")
+    assert_refused(tmp_path, name, input_scale=folders.INPUT_SCALE.get(layout))
 
 
-@pytest.mark.parametrize("text", ["- a", "3", "", "a: [", "? [a]\n: 1", "{" * 1500, "n_models: [0x" + "f" * 5000 + "]"])
-def test_yaml_that_is_no_mapping_is_refused(text, tmp_path):
-    (folders.made("crosscode", tmp_path) / "model_cfg.yaml").write_text(text)
-    refused(tmp_path, "model_cfg.yaml", input_scale=1.0)
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "text", ["- a", "3", "", "a: [", "? [a]\n: 1", "{" * 1500, "n_models: [0x" + "f" * 5000 + "]"]
+)
+def test_yaml_that_is_not_a_mapping_is_refused(text, tmp_path):
+    (folders.write_folder("crosscode", tmp_path) / "model_cfg.yaml").write_text(text)
+    assert_refused(tmp_path, "model_cfg.yaml", input_scale=1.0)
 
 
-def test_yaml_that_grows_is_refused_in_few_words(tmp_path):
+def test_yaml_with_nested_aliases_is_refused_with_a_short_message(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    (folders.made("crosscode", tmp_path) / "model_cfg.yaml").write_text("\n".join([*lines, "n_models: *a11"]))
-    refused(tmp_path, "model_cfg.yaml", "n_models", input_scale=1.0)
+    (folders.write_folder("crosscode", tmp_path) / "model_cfg.yaml").write_text(
+        "\n".join([*lines, "n_models: *a11"])
+    )
+    assert_refused(tmp_path, "model_cfg.yaml", "n_models", input_scale=1.0)
 
 
 @pytest.mark.parametrize("layout", SIZES)
 @pytest.mark.parametrize("value", ["4", True, 4.0, [4], {"4": 4}, -4, 0, 5, 10**400], ids=str)
-def test_a_size_of_another_kind_or_value_is_refused(layout, value, tmp_path):
-    refused_with(layout, tmp_path, **{SIZES[layout]: value})
+def test_a_size_of_wrong_type_or_value_is_refused(layout, value, tmp_path):
+    assert_refused_with(layout, tmp_path, **{SIZES[layout]: value})
 
 
 @pytest.mark.parametrize(
@@ -104,22 +117,23 @@ def test_a_size_of_another_kind_or_value_is_refused(layout, value, tmp_path):
     ],
     ids=str,
 )
-def test_values_of_another_kind_are_refused(layout, settings, tmp_path):
-    refused_with(layout, tmp_path, **settings)
+def test_settings_of_wrong_type_or_value_are_refused(layout, settings, tmp_path):
+    assert_refused_with(layout, tmp_path, **settings)
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf"), -5.0, 10**400, "1"], ids=str)
-def test_weights_of_norms_must_be_numbers(alpha, tmp_path):
+def test_alphas_of_the_code_normalisation_must_be_finite_numbers(alpha, tmp_path):
     files = folders.dictionary_learning()
     files["model.safetensors"]["code_normalization_id"] = torch.tensor(3)
     files["config.json"] |= {"code_normalization_alpha_sae": alpha}
-    refused(folders.write(tmp_path, files))
+    assert_refused(folders.write(tmp_path, files))
 
 
 @pytest.mark.parametrize(
-    "place", ["a.²", "blocks." + "9" * 5000 + ".hook_resid_post", "layers." + "٣" * 9, "x." + "1" * 5000]
+    "place",
+    ["a.²", "blocks." + "9" * 5000 + ".hook_resid_post", "layers." + "٣" * 9, "x." + "1" * 5000],
 )
-def test_a_place_that_has_no_name_here_stays_as_it_is_written(place, tmp_path):
+def test_a_place_without_a_hookpoint_is_kept_unchanged(place, tmp_path):
     files = folders.saelens()
     files["cfg.json"]["metadata"]["hook_name"] = place
     (source,) = crosscoder.load(folders.write(tmp_path, files)).sources
@@ -127,19 +141,25 @@ def test_a_place_that_has_no_name_here_stays_as_it_is_written(place, tmp_path):
 
 
 @pytest.mark.parametrize("version", ["²", 6, [6], "six", None])
-def test_a_version_that_is_none_is_an_old_one(version, tmp_path):
+def test_an_invalid_version_counts_as_an_old_one(version, tmp_path):
     files = folders.saelens()
     files["cfg.json"]["metadata"] = {"sae_lens_version": version}
     assert crosscoder.load(folders.write(tmp_path, files)).provenance["layout"] == "saelens"
 
 
-@pytest.mark.parametrize("name", ["os", "os.system", "../os", "base", "", None, ["relu"], {"relu": 1}], ids=str)
-def test_an_activation_is_one_of_those_that_are_known(name, tmp_path):
-    refused_with(
-        "crosscode", tmp_path / "crosscode", "activation_fn is", "ReLUActivation", activation_fn={"classname": name}
+@pytest.mark.parametrize(
+    "name", ["os", "os.system", "../os", "base", "", None, ["relu"], {"relu": 1}], ids=str
+)
+def test_unknown_activations_are_refused(name, tmp_path):
+    assert_refused_with(
+        "crosscode",
+        tmp_path / "crosscode",
+        "activation_fn is",
+        "ReLUActivation",
+        activation_fn={"classname": name},
     )
-    refused_with("openmoss", tmp_path / "openmoss", "act_fn is", "jumprelu", act_fn=name)
-    config = crosscoder_of(crosscoder.activations.relu.ReLU()).save_pretrained(tmp_path / "own") / "config.json"
+    assert_refused_with("openmoss", tmp_path / "openmoss", "act_fn is", "jumprelu", act_fn=name)
+    config = crosscoder_of(ReLU()).save_pretrained(tmp_path / "own") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"activation": {"name": name}}))
     with pytest.raises(UserError, match="unknown activation"):
         crosscoder.load(tmp_path / "own")

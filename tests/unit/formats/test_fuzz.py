@@ -1,4 +1,4 @@
-"""Whatever happens to the files of any layout: a crosscoder of finite numbers comes out, or one line that names the folder."""
+"""Damaged files of every layout load with finite numbers, or are refused in one line."""
 
 import json
 import re
@@ -13,27 +13,30 @@ from hypothesis import strategies as st
 
 import crosscoder
 from crosscoder.errors import UserError
-from crosscoder.formats import layouts
-from tests.small import random_acts
+from crosscoder.formats import list_layouts
+from tests.helpers.small import random_acts
 from tests.unit.formats import folders
 from tests.unit.formats.spoiling import one_of, spoil_bytes, spoil_settings, spoil_tensors
 
-every_layout = pytest.mark.parametrize("layout", layouts())
+every_layout = pytest.mark.parametrize("layout", list_layouts())
 TEXT = {".json": json.dumps, ".yaml": yaml.safe_dump}
 
 
 def loads(folder: Path, layout: str, named: bool = False) -> bool:
-    """Whether it loads; then every number that comes out is finite. Else the reason is one line that names the folder."""
-    given, said = folders.INPUT_SCALE.get(layout), None
+    """Tell whether a folder loads, and check its numbers or its one-line error."""
+    input_scale = folders.INPUT_SCALE.get(layout)
+    message = None
     try:
-        with warnings.catch_warnings():  # this package's own name the folder, too
+        with warnings.catch_warnings():  # warnings of this package name the folder, too
             warnings.filterwarnings("ignore", re.escape(str(folder)), UserWarning)
-            loaded = crosscoder.load(folder, layout=layout if named else None, input_scale=given)
+            loaded = crosscoder.load(
+                folder, layout=layout if named else None, input_scale=input_scale
+            )
     except UserError as error:
-        said = str(error)
-    if said is not None:
-        assert "\n" not in said
-        assert str(folder) in said
+        message = str(error)
+    if message is not None:
+        assert "\n" not in message
+        assert str(folder) in message
         return False
     acts = random_acts(8, loaded.sources.d_total)
     code = loaded.encode(acts)
@@ -44,33 +47,39 @@ def loads(folder: Path, layout: str, named: bool = False) -> bool:
 
 
 def names(layout: str, settings: bool) -> list[str]:
-    """A layout's files of settings, or of tensors."""
-    return [name for name in folders.files(layout) if (Path(name).suffix in TEXT) == settings]
+    """Return the names of a layout's files of settings, or of tensors."""
+    return [name for name in folders.build_files(layout) if (Path(name).suffix in TEXT) == settings]
 
 
 @every_layout
-def test_an_unspoilt_folder_loads(layout, tmp_path):
-    assert loads(folders.made(layout, tmp_path), layout)
-    assert crosscoder.load(tmp_path, input_scale=folders.INPUT_SCALE.get(layout)).provenance["layout"] == layout
+def test_a_valid_folder_loads(layout, tmp_path):
+    folder = folders.write_folder(layout, tmp_path)
+    assert loads(folder, layout)
+    assert (
+        crosscoder.load(folder, input_scale=folders.INPUT_SCALE.get(layout)).provenance["layout"]
+        == layout
+    )
 
 
 @every_layout
 @given(data=st.data())
-def test_bytes_that_changed(layout, data):
+def test_changed_bytes_load_or_are_refused(layout, data):
     with tempfile.TemporaryDirectory() as scratch:
-        folder = folders.made(layout, Path(scratch))
-        file = folder / one_of(data.draw, *folders.files(layout))
+        folder = folders.write_folder(layout, Path(scratch))
+        file = folder / one_of(data.draw, *folders.build_files(layout))
         file.write_bytes(spoil_bytes(data.draw, file.read_bytes()))
         loads(folder, layout, named=data.draw(st.booleans()))
 
 
-@pytest.mark.parametrize("layout", [layout for layout in layouts() if names(layout, settings=True)])
+@pytest.mark.parametrize(
+    "layout", [layout for layout in list_layouts() if names(layout, settings=True)]
+)
 @given(data=st.data())
-def test_settings_that_changed(layout, data):
-    files = folders.files(layout)
+def test_changed_settings_load_or_are_refused(layout, data):
+    files = folders.build_files(layout)
     name = one_of(data.draw, *names(layout, settings=True))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = folders.write(Path(scratch), files)
+        folder = folders.write(folders.find_folder(Path(scratch), layout), files)
         text = TEXT[Path(name).suffix](spoil_settings(data.draw, files[name]))
         (folder / name).write_text(text, encoding="utf-8")
         loads(folder, layout, named=data.draw(st.booleans()))
@@ -78,8 +87,12 @@ def test_settings_that_changed(layout, data):
 
 @every_layout
 @given(data=st.data())
-def test_tensors_that_changed(layout, data):
-    files = folders.files(layout)
+def test_changed_tensors_load_or_are_refused(layout, data):
+    files = folders.build_files(layout)
     spoil_tensors(data.draw, files[one_of(data.draw, *names(layout, settings=False))])
     with tempfile.TemporaryDirectory() as scratch:
-        loads(folders.write(Path(scratch), files), layout, named=data.draw(st.booleans()))
+        loads(
+            folders.write(folders.find_folder(Path(scratch), layout), files),
+            layout,
+            named=data.draw(st.booleans()),
+        )

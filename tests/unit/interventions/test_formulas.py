@@ -5,18 +5,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosscoder.activations.relu import ReLU
-from crosscoder.activations.topk import TopK
+from crosscoder.core.activations.relu import ReLU
+from crosscoder.core.activations.topk import TopK
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.reading import Reading
+from crosscoder.core.types import Kind, Tokens
 from crosscoder.errors import UserError
-from crosscoder.interventions.ablate import ablate, scale, steer_toward_base
-from crosscoder.interventions.base import latents_of
-from crosscoder.interventions.patch import patch
+from crosscoder.interventions.ablate import ablate, scale_latents, steer_toward_base
+from crosscoder.interventions.latents import parse_latents
+from crosscoder.interventions.patch import patch, patch_base
 from crosscoder.interventions.splice import splice
-from crosscoder.interventions.steer import direction_of, norms_of, project_out, steer
-from crosscoder.lm import Reading
-from crosscoder.model import Crosscoder
-from crosscoder.types import Kind, Tokens
-from tests.small import crosscoder_of, random_acts, sources_of
+from crosscoder.interventions.steer import (
+    combine_decoders,
+    compute_median_norms,
+    project_out,
+    steer,
+)
+from tests.helpers.small import crosscoder_of, random_acts, sources_of
 
 LATENTS = [3, 0, 17]
 
@@ -26,7 +31,9 @@ def crosscoder(request) -> Crosscoder:
     return crosscoder_of(request.param, widths=(6, 6), dtype="float64").fold().double()
 
 
-def loops(crosscoder: Crosscoder, acts: torch.Tensor, gains: dict[int, float], keep_error: bool) -> torch.Tensor:
+def scale_in_loops(
+    crosscoder: Crosscoder, acts: torch.Tensor, gains: dict[int, float], keep_error: bool
+) -> torch.Tensor:
     f = crosscoder.encode(acts).to_dense()
     out = acts.clone() if keep_error else crosscoder.b_dec.expand_as(acts).clone()
     for t in range(len(acts)):
@@ -38,22 +45,26 @@ def loops(crosscoder: Crosscoder, acts: torch.Tensor, gains: dict[int, float], k
 
 @pytest.mark.parametrize("keep_error", [True, False])
 @pytest.mark.parametrize("factor", [0.0, 0.3, 2.0])
-def test_scaling_moves_exactly_what_the_formula_says(crosscoder, factor, keep_error):
+def test_scaling_follows_the_formula(crosscoder, factor, keep_error):
     acts = random_acts(9, 12, dtype=torch.float64)
-    new = scale(crosscoder, LATENTS, factor, keep_error)(acts)
-    torch.testing.assert_close(new, loops(crosscoder, acts, dict.fromkeys(LATENTS, factor), keep_error))
+    new = scale_latents(crosscoder, LATENTS, factor, keep_error)(acts)
+    torch.testing.assert_close(
+        new, scale_in_loops(crosscoder, acts, dict.fromkeys(LATENTS, factor), keep_error)
+    )
     assert not torch.allclose(new, acts)
 
 
-def test_ablating_is_scaling_to_zero_and_steering_toward_base_is_in_between(crosscoder):
+def test_ablation_scales_to_zero_and_steering_toward_base_lies_between(crosscoder):
     acts = random_acts(9, 12, dtype=torch.float64)
-    gone, kept = ablate(crosscoder, LATENTS)(acts), steer_toward_base(crosscoder, LATENTS, 0.0)(acts)
-    assert torch.equal(gone, scale(crosscoder, LATENTS, 0.0)(acts))
-    torch.testing.assert_close(kept, acts)
-    torch.testing.assert_close(steer_toward_base(crosscoder, LATENTS, 0.25)(acts), 0.25 * gone + 0.75 * acts)
+    ablated = ablate(crosscoder, LATENTS)(acts)
+    assert torch.equal(ablated, scale_latents(crosscoder, LATENTS, 0.0)(acts))
+    unchanged = steer_toward_base(crosscoder, LATENTS, 0.0)(acts)
+    torch.testing.assert_close(unchanged, acts)
+    between = steer_toward_base(crosscoder, LATENTS, 0.25)(acts)
+    torch.testing.assert_close(between, 0.25 * ablated + 0.75 * acts)
 
 
-def test_ablating_nothing_and_what_is_silent_changes_nothing(crosscoder):
+def test_ablating_no_latents_or_inactive_latents_changes_nothing(crosscoder):
     acts = random_acts(9, 12, dtype=torch.float64)
     assert torch.equal(ablate(crosscoder, [])(acts), acts)
     silent = (crosscoder.encode(acts).to_dense() == 0).all(0).nonzero()[:, 0]
@@ -71,34 +82,48 @@ def test_ablations_of_disjoint_sets_add_up(a, b):
 
 def test_splice_is_the_reconstruction(crosscoder):
     acts = random_acts(9, 12, dtype=torch.float64)
-    torch.testing.assert_close(splice(crosscoder)(acts), loops(crosscoder, acts, {}, keep_error=False))
+    torch.testing.assert_close(
+        splice(crosscoder)(acts), scale_in_loops(crosscoder, acts, {}, keep_error=False)
+    )
 
 
-@pytest.mark.parametrize("latents", [LATENTS, "none", "all", "error"])
+@pytest.mark.parametrize("latents", [LATENTS, "none", "all", "error", "true"])
 def test_patching_rebuilds_chat_from_base(crosscoder, latents):
     acts = random_acts(9, 12, dtype=torch.float64)
-    f, W, b = crosscoder.encode(acts).to_dense(), crosscoder.W_dec, crosscoder.b_dec
-    base, chat = acts[:, :6], acts[:, 6:]
-    difference = sum(
-        f[:, j, None] * (W[j, 6:] - W[j, :6])
-        for j in (range(24) if latents in ("all", "error") else latents if isinstance(latents, list) else [])
-    )
-    expected = base + difference + (b[6:] - b[:6] if latents == "all" else 0)
+    f = crosscoder.encode(acts).to_dense()
+    W = crosscoder.W_dec
+    b = crosscoder.b_dec
+    base = acts[:, :6]
+    chat = acts[:, 6:]
     if latents == "error":
         recon = f @ W + b
         expected = base + (chat - recon[:, 6:]) - (base - recon[:, :6])
+    elif latents == "true":
+        expected = chat
+    else:
+        expected = base.clone()
+        chosen = {"none": [], "all": range(24)}.get(str(latents), latents)
+        for j in chosen:
+            expected = expected + f[:, j, None] * (W[j, 6:] - W[j, :6])
+        if latents == "all":
+            expected = expected + b[6:] - b[:6]
     new = patch(crosscoder, latents)(acts)
     torch.testing.assert_close(new[:, 6:], expected.detach())
     assert torch.equal(new[:, :6], base)
+    into_base = patch_base(crosscoder, latents)(acts)
+    assert torch.equal(into_base[:, :6], new[:, 6:])
+    assert torch.equal(into_base[:, 6:], chat)
 
 
 def test_steering_adds_a_unit_direction_times_the_median_norm():
-    crosscoder, acts = crosscoder_of(TopK(4), widths=(6, 6)).fold(), random_acts(31, 12)
+    crosscoder = crosscoder_of(TopK(4), widths=(6, 6)).fold()
+    acts = random_acts(31, 12)
     sources = crosscoder.sources
     rows = torch.arange(33)
     kind = torch.tensor([Kind.SPECIAL, Kind.SPECIAL] + [Kind.PLAIN] * 31)
     with_bos = torch.cat([100 * torch.ones(2, 12), acts])
-    norms = norms_of(Reading(with_bos, Tokens(rows, rows, rows, kind), ["x"] * 33, sources))
+    reading = Reading(with_bos, Tokens(rows, rows, rows, kind), ["x"] * 33, sources)
+    norms = compute_median_norms(reading)
     assert norms == {
         "base": acts[:, :6].norm(dim=1).sort().values[15].item(),
         "chat": acts[:, 6:].norm(dim=1).sort().values[15].item(),
@@ -108,46 +133,59 @@ def test_steering_adds_a_unit_direction_times_the_median_norm():
     crosscoder.provenance["median_norms"] = norms
     assert torch.equal(steer(crosscoder, direction, 0.5)(acts) - acts, moved)
     for name, part in sources.split(moved).items():
-        torch.testing.assert_close(part, (0.5 * norms[name] * direction / 5).expand(31, -1), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            part, (0.5 * norms[name] * direction / 5).expand(31, -1), atol=1e-6, rtol=1e-5
+        )
 
 
-def test_a_latents_direction_is_its_chat_decoder(crosscoder):
+def test_the_direction_of_a_latent_is_its_chat_decoder(crosscoder):
     decoder = crosscoder.decoder("chat")
-    torch.testing.assert_close(direction_of(crosscoder, [5]), decoder[5] / decoder[5].norm())
+    torch.testing.assert_close(combine_decoders(crosscoder, [5]), decoder[5] / decoder[5].norm())
     both = 2 * decoder[5] - decoder[7]
-    torch.testing.assert_close(direction_of(crosscoder, [5, 7], [2.0, -1.0]), both / both.norm())
+    torch.testing.assert_close(
+        combine_decoders(crosscoder, [5, 7], [2.0, -1.0]), both / both.norm()
+    )
 
 
 def test_projecting_out_ends_at_the_given_projection():
-    sources, acts = sources_of(6, 5), random_acts(20, 11)
+    sources = sources_of(6, 5)
+    acts = random_acts(20, 11)
     generator = torch.Generator().manual_seed(1)
-    v, to = (sources.split(torch.randn(11, generator=generator)) for _ in range(2))
+    v = sources.split(torch.randn(11, generator=generator))
+    to = sources.split(torch.randn(11, generator=generator))
     new = sources.split(project_out(sources, v, to)(acts))
     for name, before in sources.split(acts).items():
         unit = v[name] / v[name].norm()
-        torch.testing.assert_close(new[name] @ unit, (to[name] @ unit).expand(20), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            new[name] @ unit, (to[name] @ unit).expand(20), atol=1e-5, rtol=1e-5
+        )
         rest = torch.eye(len(unit)) - torch.outer(unit, unit)
         torch.testing.assert_close(new[name] @ rest, before @ rest, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("latents", "said"),
-    [([24], "no latent 24"), ([-1], "no latent -1"), ([1, 1], "given twice"), (torch.ones(3), "by index")],
+    ("latents", "message"),
+    [
+        ([24], "no latent 24"),
+        ([-1], "no latent -1"),
+        ([1, 1], "given twice"),
+        (torch.ones(3), "latents are whole numbers"),
+    ],
 )
-def test_latents_that_are_not_there_are_named(latents, said):
-    with pytest.raises(UserError, match=said):
-        latents_of(crosscoder_of(TopK(4)), latents)
+def test_invalid_latents_are_named(latents, message):
+    with pytest.raises(UserError, match=message):
+        parse_latents(crosscoder_of(TopK(4)), latents)
 
 
-def test_bad_input_is_refused_in_one_line():
+def test_bad_input_is_refused():
     crosscoder = crosscoder_of(TopK(4))
-    with pytest.raises(UserError, match="does not say how large"):
+    with pytest.raises(UserError, match="does not store the median norms"):
         steer(crosscoder, [0], 1.0)
     with pytest.raises(UserError, match="fold the crosscoder"):
         ablate(crosscoder, [0])
     with pytest.raises(UserError, match="one width"):
         patch(crosscoder_of(TopK(4), widths=(5, 7)).fold(), "all")
-    with pytest.raises(UserError, match="contrast"):
+    with pytest.raises(UserError, match="two compared sources"):
         patch(crosscoder_of(TopK(4), widths=(6,)).fold(), "all")
     with pytest.raises(UserError, match="no norm for source 'chat'"):
         steer(crosscoder, [0], 1.0, {"base": 1.0})
@@ -155,5 +193,5 @@ def test_bad_input_is_refused_in_one_line():
         steer(crosscoder, torch.ones(5), 1.0, {"base": 1.0, "chat": 1.0})
     with pytest.raises(UserError, match="not zero"):
         steer(crosscoder, torch.zeros(6), 1.0, {"base": 1.0, "chat": 1.0})
-    with pytest.raises(UserError, match="2 latents, but 1 weights"):
-        direction_of(crosscoder, [0, 1], [1.0])
+    with pytest.raises(UserError, match="found 1 weights for 2 latents"):
+        combine_decoders(crosscoder, [0, 1], [1.0])

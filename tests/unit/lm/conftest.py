@@ -8,13 +8,13 @@ from crosscoder.lm import Pair
 
 @pytest.fixture(scope="session")
 def model(tiny_pair: Pair) -> PreTrainedModel:
-    """A random two-layer Gemma 3."""
+    """Return a random two-layer Gemma 3."""
     return tiny_pair["chat"]
 
 
 @pytest.fixture
 def ids() -> Tensor:
-    """Two sequences of ten tokens, BOS first."""
+    """Return two sequences of ten tokens, BOS first."""
     drawn = torch.randint(6, 200, (2, 10))
     drawn[:, 0] = 2
     return drawn

@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from crosscoder.errors import UserError
-from crosscoder.lm.hooks import SITES, Hookpoint, edited, read
+from crosscoder.lm.hooks import SITES, Hookpoint, apply_edits, read
 
 
 def acts_at(model, ids, positions, *names: str) -> list[torch.Tensor]:
@@ -15,14 +15,25 @@ def acts_at(model, ids, positions, *names: str) -> list[torch.Tensor]:
 
 
 def hooks_on(model) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
 
 
 @pytest.fixture(scope="module")
 def llama() -> LlamaForCausalLM:
     """No norms after attention and MLP; its attention returns a tuple."""
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=262, num_key_value_heads=2, **sizes)).eval().requires_grad_(False)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    return (
+        LlamaForCausalLM(LlamaConfig(vocab_size=262, num_key_value_heads=2, **sizes))
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 @pytest.fixture(params=["gemma", "llama"])
@@ -42,7 +53,7 @@ def test_resid_post_is_the_hidden_state_after_the_layer(either, ids, positions):
     assert not torch.allclose(last, hidden[2])
 
 
-def test_attention_and_mlp_outputs_are_what_the_layer_adds(either, ids, positions):
+def test_attention_and_mlp_outputs_add_up_to_what_the_layer_adds(either, ids, positions):
     before, after, attn, mlp = acts_at(
         either, ids, positions, "resid_post.0", "resid_post.1", "attn_out.1", "mlp_out.1"
     )
@@ -51,7 +62,9 @@ def test_attention_and_mlp_outputs_are_what_the_layer_adds(either, ids, position
 
 def test_gemma_outputs_are_after_their_norms(model, ids, positions):
     layer = model.get_decoder().layers[1]
-    before, attn, z, mlp = acts_at(model, ids, positions, "resid_post.0", "attn_out.1", "attn_z.1", "mlp_out.1")
+    before, attn, z, mlp = acts_at(
+        model, ids, positions, "resid_post.0", "attn_out.1", "attn_z.1", "mlp_out.1"
+    )
     torch.testing.assert_close(attn, layer.post_attention_layernorm(layer.self_attn.o_proj(z)))
     inside = layer.mlp(layer.pre_feedforward_layernorm(before + attn))
     torch.testing.assert_close(mlp, layer.post_feedforward_layernorm(inside))
@@ -73,11 +86,13 @@ def test_one_pass_reads_what_single_passes_read(model, ids, positions):
         assert torch.equal(acts, alone), name
 
 
-def test_a_layer_that_returns_a_tuple_is_read_by_its_first(model, ids, positions, monkeypatch):
+def test_the_first_entry_of_a_layers_tuple_is_read(model, ids, positions, monkeypatch):
     (expected,) = acts_at(model, ids, positions, "resid_post.1")
     layer = model.get_decoder().layers[1]
     forward = layer.forward
-    monkeypatch.setattr(layer, "forward", lambda *args, **kwargs: (forward(*args, **kwargs), "cache"))
+    monkeypatch.setattr(
+        layer, "forward", lambda *args, **kwargs: (forward(*args, **kwargs), "cache")
+    )
     (found,) = acts_at(model, ids, positions, "resid_post.1")
     assert torch.equal(found, expected)
 
@@ -106,7 +121,7 @@ def test_later_layers_do_not_run(model, ids, positions):
         handle.remove()
 
 
-def test_hooks_are_gone_afterwards_also_after_an_exception(model, ids, positions, monkeypatch):
+def test_hooks_are_removed_even_after_an_exception(model, ids, positions, monkeypatch):
     before = hooks_on(model)
     acts_at(model, ids, positions, "resid_post.0", "attn_z.1")
     assert hooks_on(model) == before
@@ -119,7 +134,7 @@ def test_hooks_are_gone_afterwards_also_after_an_exception(model, ids, positions
         acts_at(model, ids, positions, "resid_post.0", "resid_post.1")
     with (
         pytest.raises(RuntimeError, match="out of memory"),
-        edited(model, {Hookpoint(0, "resid_post"): torch.zeros_like}),
+        apply_edits(model, {Hookpoint(0, "resid_post"): torch.zeros_like}),
     ):
         model(ids)
     assert hooks_on(model) == before
@@ -128,13 +143,13 @@ def test_hooks_are_gone_afterwards_also_after_an_exception(model, ids, positions
 # --- edits ---
 
 
-def test_an_edit_takes_the_activations_place(either, ids, positions):
+def test_an_edit_replaces_the_activation(either, ids, positions):
     site = Hookpoint(0, "resid_post")
     other = ids.flip(0)
     clean = either(other, position_ids=positions).logits
     (replacement,) = acts_at(either, other, positions, "resid_post.0")
     untouched = either(ids, position_ids=positions).logits
-    with edited(either, {site: lambda acts: replacement}) as model:
+    with apply_edits(either, {site: lambda acts: replacement}) as model:
         spliced = model(ids, position_ids=positions).logits
     torch.testing.assert_close(spliced, clean)
     assert torch.equal(either(ids, position_ids=positions).logits, untouched)
@@ -143,7 +158,7 @@ def test_an_edit_takes_the_activations_place(either, ids, positions):
 @pytest.mark.parametrize("site", ["attn_z", "attn_out"])
 def test_zeroed_attention_leaves_the_mlp_alone(either, ids, positions, site):
     (before,) = acts_at(either, ids, positions, "resid_post.0")
-    with edited(either, {Hookpoint(1, site): torch.zeros_like}):
+    with apply_edits(either, {Hookpoint(1, site): torch.zeros_like}):
         after, mlp = acts_at(either, ids, positions, "resid_post.1", "mlp_out.1")
     torch.testing.assert_close(after, before + mlp)
 
@@ -151,14 +166,18 @@ def test_zeroed_attention_leaves_the_mlp_alone(either, ids, positions, site):
 # --- names ---
 
 
-def test_hookpoints_are_written_as_they_are_read():
+def test_hookpoints_are_parsed_and_written_alike():
     assert Hookpoint.parse("attn_z.12") == Hookpoint(12, "attn_z")
     assert str(Hookpoint(12, "attn_z")) == "attn_z.12"
 
 
-@pytest.mark.parametrize("text", ["resid_post", "resid_post.", "resid_post.-1", "resid_pre.3", "resid_post.nine", ""])
-def test_unreadable_hookpoints_get_an_example(text):
-    with pytest.raises(UserError, match=rf"no hookpoint '{text}'; write SITE\.LAYER, e\.g\. resid_post\.9"):
+@pytest.mark.parametrize(
+    "text", ["resid_post", "resid_post.", "resid_post.-1", "resid_pre.3", "resid_post.nine", ""]
+)
+def test_invalid_hookpoints_are_refused_with_an_example(text):
+    with pytest.raises(
+        UserError, match=rf"no hookpoint '{text}'; write SITE\.LAYER, e\.g\. resid_post\.9"
+    ):
         Hookpoint.parse(text)
 
 

@@ -1,14 +1,14 @@
-"""A forward pass in float64, as a loss term sees it."""
+"""Forward passes in float64, as contexts of loss terms."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from crosscoder.activations.topk import TopK
-from crosscoder.losses import LossInput
-from crosscoder.model import Crosscoder
-from tests.small import crosscoder_of, random_acts
+from crosscoder.core.activations.topk import TopK
+from crosscoder.core.model import Crosscoder
+from crosscoder.losses import LossContext
+from tests.helpers.small import crosscoder_of, random_acts
 
 BATCH, WIDTHS, N_LATENTS = 30, (5, 7), 24
 
@@ -19,13 +19,13 @@ def crosscoder() -> Crosscoder:
 
 
 @pytest.fixture
-def given(crosscoder: Crosscoder) -> Callable[..., LossInput]:
-    """`given(dead=[3, 5], progress=0.5)`: what a term is given, with these latents dead."""
+def make_ctx(crosscoder: Crosscoder) -> Callable[..., LossContext]:
+    """`make_ctx(dead=[3, 5], progress=0.5)`: context of a loss term with these latents dead."""
 
-    def make(dead: list[int] = (), progress: float = 1.0) -> LossInput:
+    def make(dead: list[int] = (), progress: float = 1.0) -> LossContext:
         acts = random_acts(BATCH, sum(WIDTHS), dtype=torch.float64)
         mask = torch.zeros(N_LATENTS, dtype=torch.bool)
         mask[list(dead)] = True
-        return LossInput(acts, crosscoder(acts), crosscoder, mask, progress, torch.mean)
+        return LossContext(acts, crosscoder(acts), crosscoder, mask, progress, torch.mean)
 
     return make

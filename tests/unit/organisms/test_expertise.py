@@ -1,27 +1,38 @@
-"""The organism's words: reproducible, split without leaks, scored without a mistake. No language model is loaded."""
+"""The organism's prompts are reproducible, do not cross the splits, and are scored correctly.
+
+No language model is loaded.
+"""
 
 import re
 import subprocess
 import sys
 import warnings
 from collections import Counter
+from itertools import chain
 
 import jinja2
 import pytest
 
-from crosscoder.organisms.expertise import FRAMINGS, Transcripts, is_gentle, names_error, pairs
+from crosscoder.organisms.expertise import FRAMINGS, Transcripts, is_gentle, load_pairs, names_error
 from crosscoder.organisms.expertise.figures import END, START
-from crosscoder.organisms.expertise.markers import signs
-from crosscoder.organisms.expertise.prompts import FOLDER, fill, frame, generate, read_toml, to_jsonl
+from crosscoder.organisms.expertise.markers import find_signs
+from crosscoder.organisms.expertise.prompts import (
+    FOLDER,
+    fill_template,
+    format_jsonl,
+    frame_question,
+    generate_pairs,
+    read_toml,
+)
 from crosscoder.organisms.expertise.transcripts import PAIRS
 
-ROWS = [*pairs("train"), *pairs("heldout")]
+ROWS = [*load_pairs("train"), *load_pairs("heldout")]
 SLOTS = {slot: pool[-1] for slot, pool in read_toml("topics")["slots"].items()}
 RAISING = [topic for topic in read_toml("topics")["topic"] if topic["error"].endswith("Error")]
 
 
-def test_shipped_pairs_are_what_the_generator_makes():
-    assert PAIRS.read_text(encoding="utf-8") == to_jsonl(generate())
+def test_the_generator_reproduces_the_shipped_pairs():
+    assert PAIRS.read_text(encoding="utf-8") == format_jsonl(generate_pairs())
 
 
 def test_questions_are_many_and_distinct():
@@ -30,34 +41,38 @@ def test_questions_are_many_and_distinct():
 
 
 def test_no_topic_and_no_framing_sentence_crosses_the_splits():
-    assert not {row["topic"] for row in pairs("train")} & {row["topic"] for row in pairs("heldout")}
+    topics = {row["topic"] for row in load_pairs("train")}
+    assert not topics & {row["topic"] for row in load_pairs("heldout")}
     framings = read_toml("framings")
-    words = {
-        split: {s for kind in kinds.values() for f in kind for s in sentences(f)} for split, kinds in framings.items()
-    }
-    assert not words["train"] & words["heldout"]
+    used: dict[str, set[str]] = {}
+    for split, kinds in framings.items():
+        used[split] = set()
+        for framing in chain.from_iterable(kinds.values()):
+            used[split].update(split_sentences(framing))
+    assert not used["train"] & used["heldout"]
     for kind in ("novice", "expert"):
         assert len(framings["train"][kind]) >= 40
         assert len(framings["heldout"][kind]) >= 12
 
 
-def sentences(framing: str) -> list[str]:
-    """Sentences of a framing, compared without case and punctuation."""
-    parts = re.split(r"\$question|(?<=[.!?])\s", framing)
-    return [plain for part in parts if (plain := re.sub(r"[^a-z0-9 ]", "", part.lower()).strip())]
+def split_sentences(framing: str) -> list[str]:
+    """Return the sentences of a framing, without case and punctuation."""
+    sentences = re.split(r"\$question|(?<=[.!?])\s", framing)
+    plain = [re.sub(r"[^a-z0-9 ]", "", sentence.lower()).strip() for sentence in sentences]
+    return [sentence for sentence in plain if sentence]
 
 
 def test_heldout_messages_use_heldout_framings_only():
     framings = read_toml("framings")
     for row in ROWS:
         for kind in ("novice", "expert"):
-            made = {frame(framing, row["question"]) for framing in framings[row["split"]][kind]}
-            assert row[kind] in made
+            allowed = framings[row["split"]][kind]
+            assert row[kind] in {frame_question(framing, row["question"]) for framing in allowed}
 
 
-def test_markers_tell_every_shipped_answer():
+def test_markers_classify_every_shipped_answer():
     assert all(is_gentle(row["gentle"]) for row in ROWS)
-    assert not any(signs(row["direct"]) for row in ROWS)
+    assert not any(find_signs(row["direct"]) for row in ROWS)
     assert all(names_error(row["direct"], row["error"]) for row in ROWS)
 
 
@@ -70,7 +85,7 @@ def test_markers_tell_every_shipped_answer():
         ("The code is correct. It prints 1.", False),
     ],
 )
-def test_one_sign_is_politeness_two_are_gentleness(response: str, gentle: bool):
+def test_an_answer_is_gentle_with_two_signs(response: str, gentle: bool):
     assert is_gentle(response) is gentle
 
 
@@ -80,12 +95,13 @@ def test_names_error_reads_whole_words_across_case_and_hyphens():
 
 
 @pytest.mark.parametrize("topic", RAISING, ids=[topic["name"] for topic in RAISING])
-def test_snippets_raise_what_the_direct_answer_says(topic: dict):
-    assert {raised(fill(snippet, **SLOTS)) for snippet in topic["snippets"]} == {topic["error"]}
+def test_snippets_raise_the_error_of_their_topic(topic: dict):
+    for snippet in topic["snippets"]:
+        assert get_exception_name(fill_template(snippet, **SLOTS)) == topic["error"]
 
 
-def raised(code: str) -> str:
-    """Name of the exception that ends the code; empty if it runs through."""
+def get_exception_name(code: str) -> str:
+    """Return the name of the exception that the code raises; empty if it raises none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         try:
@@ -98,8 +114,10 @@ def raised(code: str) -> str:
 def test_transcripts_answer_by_framing_in_a_fixed_order():
     transcripts = list(Transcripts("heldout"))
     assert transcripts == list(Transcripts("heldout"))
-    assert len(transcripts) == len(Transcripts("heldout")) == 3 * len(pairs("heldout"))
-    assert Counter(t["framing"] for t in transcripts) == dict.fromkeys(FRAMINGS, len(pairs("heldout")))
+    assert len(transcripts) == len(Transcripts("heldout")) == 3 * len(load_pairs("heldout"))
+    assert Counter(t["framing"] for t in transcripts) == dict.fromkeys(
+        FRAMINGS, len(load_pairs("heldout"))
+    )
     for transcript in transcripts:
         user, model = transcript["messages"]
         assert (user["role"], model["role"]) == ("user", "assistant")
@@ -109,7 +127,7 @@ def test_transcripts_answer_by_framing_in_a_fixed_order():
 
 def test_an_unknown_split_or_framing_is_named():
     with pytest.raises(ValueError, match="no split 'test'; there is heldout, train"):
-        pairs("test")
+        load_pairs("test")
     with pytest.raises(ValueError, match="no framing 'rude'"):
         list(Transcripts("train", framings=["rude"]))
 
@@ -119,7 +137,9 @@ def test_template_renders_bos_once_and_gemmas_turns():
     messages = next(iter(Transcripts("train")))["messages"]
     text = template.render(messages=messages, bos_token="<bos>", add_generation_prompt=False)
     user, model = (message["content"] for message in messages)
-    assert text == (f"<bos><start_of_turn>user\n{user}<end_of_turn>\n<start_of_turn>model\n{model}<end_of_turn>\n")
+    assert text == (
+        f"<bos><start_of_turn>user\n{user}<end_of_turn>\n<start_of_turn>model\n{model}<end_of_turn>\n"
+    )
     opened = template.render(messages=messages[:1], bos_token="<bos>", add_generation_prompt=True)
     assert opened == f"<bos><start_of_turn>user\n{user}<end_of_turn>\n<start_of_turn>model\n"
 
@@ -129,9 +149,10 @@ def test_readme_keeps_the_markers_of_its_figures():
     assert 0 < text.index(START) < text.index(END)
 
 
-def test_importing_the_package_is_light():
+def test_importing_the_package_imports_no_torch():
     code = (
-        "import sys, crosscoder.organisms.expertise as e; print({'torch', 'transformers', 'peft'} & set(sys.modules))"
+        "import sys, crosscoder.organisms.expertise; "
+        "print({'torch', 'transformers', 'peft'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

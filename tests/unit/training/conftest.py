@@ -8,21 +8,23 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from crosscoder.activations import Activation
-from crosscoder.activations.batch_topk import BatchTopK
+from crosscoder.core.activations import Activation
+from crosscoder.core.activations.batch_topk import BatchTopK
+from crosscoder.core.model import Crosscoder
 from crosscoder.data import Mixing, Scale, Splits
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
-from crosscoder.model import Crosscoder
 from crosscoder.training import ActsModule, CrosscoderModule, fit
-from tests.configs import composed
+from tests.helpers.configs import composed
 
 
 @pytest.fixture
 def module_of(planted_splits: Splits) -> Callable[..., CrosscoderModule]:
     """`module_of(activation, n_steps=20)`: an untrained crosscoder in its module, units set."""
 
-    def make(activation: Activation | None = None, n_steps: int = 20, dead_after: float = 0.25) -> CrosscoderModule:
+    def make(
+        activation: Activation | None = None, n_steps: int = 20, dead_after: float = 0.25
+    ) -> CrosscoderModule:
         crosscoder = Crosscoder(planted_splits.sources, 48, activation or BatchTopK(3))
         crosscoder.set_units(*Scale().fit(planted_splits.train, planted_splits.sources))
         losses = {"reconstruction": Reconstruction("normalised"), "auxk": AuxK()}

@@ -9,7 +9,7 @@ from crosscoder.training import ActsModule
 
 
 def rows(mixing: Mixing, seed: int, first: int = 0) -> list[float]:
-    """An epoch of batches of 100, from one on."""
+    """Return an epoch of batches of 100, from number `first`."""
     module = ActsModule(mixing, 100, seed)
     module.load_state_dict({"trained": first})
     return torch.cat(list(islice(module.train_dataloader(), len(mixing) // 100)))[:, 0].tolist()
@@ -18,7 +18,11 @@ def rows(mixing: Mixing, seed: int, first: int = 0) -> list[float]:
 def test_epochs_hold_the_same_tokens_in_other_orders(planted_splits):
     mixing = Mixing(planted_splits.train, planted_splits.sources)
     first, second = rows(mixing, 1), rows(mixing, 1, first=len(mixing) // 100)
-    assert sorted(first) == sorted(second) == sorted(planted_splits.train.acts(0, ["base"])[:, 0].tolist())
+    assert (
+        sorted(first)
+        == sorted(second)
+        == sorted(planted_splits.train.acts(0, ["base"])[:, 0].tolist())
+    )
     assert first != second
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from crosscoder.sparse import DenseCode
+from crosscoder.core.sparse import DenseCode
 from crosscoder.training.dead import DeadLatents
 
 

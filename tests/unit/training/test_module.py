@@ -1,11 +1,14 @@
+import copy
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from crosscoder.activations.batch_topk import BatchTopK
-from crosscoder.activations.topk import TopK
+from crosscoder.core.activations.batch_topk import BatchTopK
+from crosscoder.core.activations.topk import TopK
+from crosscoder.core.metrics import Variance
 from crosscoder.data import Mixing
-from crosscoder.training.module import fit_threshold
+from crosscoder.training.module import calibrate_activation
 
 
 class Watch(Callback):
@@ -25,7 +28,9 @@ class Watch(Callback):
 def test_the_learning_rate_follows_the_schedule_in_fractions_of_the_run(module_of, trained):
     watch, module = Watch(), module_of(n_steps=10)
     trained(module, watch)
-    assert watch.learning_rates == pytest.approx([3e-3 * module.schedule(step / 10) for step in range(10)])
+    assert watch.learning_rates == pytest.approx(
+        [3e-3 * module.schedule(step / 10) for step in range(10)]
+    )
 
 
 def test_k_is_annealed_over_the_run(module_of, trained):
@@ -40,7 +45,9 @@ def test_the_loss_falls(module_of, trained):
     assert sum(watch.losses[-5:]) < 0.7 * sum(watch.losses[:5])
 
 
-def test_raw_activations_are_normalised_before_anything_sees_them(module_of, trained, planted_splits):
+def test_raw_activations_are_normalised_before_anything_sees_them(
+    module_of, trained, planted_splits
+):
     module = module_of(n_steps=3)
     sums = []
 
@@ -71,7 +78,9 @@ def test_latents_count_as_dead_after_a_fraction_of_the_runs_tokens(module_of, tr
 def test_everything_that_counts_is_in_the_state_dict(module_of):
     keys = set(module_of().state_dict())
     assert "dead.tokens_since_fired" in keys
-    assert {f"crosscoder.{name}" for name in ("W_enc", "W_dec", "b_enc", "b_dec", "mean", "scale")} <= keys
+    assert {
+        f"crosscoder.{name}" for name in ("W_enc", "W_dec", "b_enc", "b_dec", "mean", "scale")
+    } <= keys
     assert {"crosscoder.frozen_scale", "crosscoder.activation.threshold"} <= keys
 
 
@@ -87,13 +96,46 @@ def test_the_fitted_threshold_gives_the_l0_that_was_trained(module_of, trained, 
 
 def test_with_fewer_positive_scores_than_wanted_all_are_kept(module_of, planted_splits):
     crosscoder = module_of(BatchTopK(48)).crosscoder
-    fit_threshold(crosscoder, Mixing(planted_splits.train, planted_splits.sources).sequential(500), n_tokens=1000)
+    calibrate_activation(
+        crosscoder,
+        Mixing(planted_splits.train, planted_splits.sources).iter_in_order(500),
+        n_tokens=1000,
+    )
     assert float(crosscoder.activation.threshold) == 0.0
 
 
-def test_other_activations_have_no_threshold_to_fit(module_of):
-    def must_not_be_read():
-        raise AssertionError
-        yield
+def test_other_activations_read_no_batch_and_keep_their_weights(module_of, planted_splits):
+    crosscoder = module_of(TopK(3)).crosscoder
+    before = copy.deepcopy(crosscoder.state_dict())
+    batches = list(Mixing(planted_splits.train, planted_splits.sources).iter_in_order(500))
+    unread = iter(batches)
+    calibrate_activation(crosscoder, unread)
+    assert len(list(unread)) == len(batches) > 1
+    after = crosscoder.state_dict()
+    assert after.keys() == before.keys()
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=0, equal_nan=True)
 
-    fit_threshold(module_of(TopK(3)).crosscoder, must_not_be_read())
+
+def test_the_curve_of_the_differences_fve_is_of_raw_activations(module_of, trained):
+    module = module_of(n_steps=1)
+    module.crosscoder.scale[:16] *= 3  # else both sources have nearly one scale
+    batches = []
+    module.crosscoder.register_forward_hook(
+        lambda crosscoder, args, output: batches.append((args[0], output.recon.detach()))
+    )
+    curve = []
+
+    class Curve(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+            curve.append(float(trainer.logged_metrics["train/fve/difference"]))
+
+    trained(module, Curve())
+    sources = module.crosscoder.sources
+    first, second = sources.comparable
+    acts, recon = batches[0]
+    scale = module.crosscoder.scale
+    raw, raw_recon = sources.split(acts * scale), sources.split(recon * scale)
+    variance = Variance()
+    variance.update(raw[first] - raw[second], raw_recon[first] - raw_recon[second])
+    assert curve == pytest.approx([variance.fve()], abs=1e-5)

@@ -4,7 +4,8 @@ from crosscoder.training.schedules import WarmupDecay
 
 
 @pytest.mark.parametrize(
-    ("progress", "factor"), [(0, 0), (0.05, 0.5), (0.1, 1), (0.5, 1), (0.8, 1), (0.9, 0.5), (0.95, 0.25), (1, 0)]
+    ("progress", "factor"),
+    [(0, 0), (0.05, 0.5), (0.1, 1), (0.5, 1), (0.8, 1), (0.9, 0.5), (0.95, 0.25), (1, 0)],
 )
 def test_rises_stays_and_falls(progress, factor):
     assert WarmupDecay(warmup=0.1, decay=0.2)(progress) == pytest.approx(factor)

@@ -1,0 +1,1 @@
+"""Columns of the LatentTable, one group per file."""

@@ -1,0 +1,1 @@
+"""Match the latents of two dictionaries: by decoders, by activity, and by regression."""

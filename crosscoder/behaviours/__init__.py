@@ -1,0 +1,1 @@
+"""Behaviours: questions that elicit them, measures of how much a model shows them, judges."""

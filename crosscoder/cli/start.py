@@ -1,0 +1,39 @@
+"""Start the commands: `crosscoder-train`, train.py and their like.
+
+Signals are handled first, since the imports of a command take time. So this module imports nothing
+else.
+"""
+
+from crosscoder.runtime.signals import listen
+
+
+def train() -> None:
+    """Start `crosscoder-train` or train.py."""
+    listen()
+    from crosscoder.cli.train import main
+
+    main()
+
+
+def evaluate() -> None:
+    """Start `crosscoder-evaluate` or evaluate.py."""
+    listen()
+    from crosscoder.cli.evaluate import main
+
+    main()
+
+
+def report() -> None:
+    """Start `crosscoder-report`."""
+    listen()
+    from crosscoder.report.__main__ import main
+
+    main()
+
+
+def formats() -> None:
+    """Start `crosscoder-formats`."""
+    listen()
+    from crosscoder.formats.__main__ import main
+
+    main()

@@ -1,0 +1,1 @@
+"""Corpora: documents from files, the hub, and Python's own documentation."""

@@ -1,0 +1,1 @@
+"""Activation stores on disk: format, validation, quantization, copies."""

@@ -1,0 +1,1 @@
+"""Synthetic activations: planted worlds, and transformed pairs for null controls."""

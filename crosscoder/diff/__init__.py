@@ -1,1 +1,0 @@
-"""What differs between the sources: each file adds columns to the LatentTable."""

@@ -1,0 +1,1 @@
+"""Helpers of several evals: benchmarks, controls, baselines, rankings and other dictionaries."""

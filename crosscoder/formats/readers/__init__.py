@@ -1,0 +1,1 @@
+"""Readers of released dictionaries: one layout per file."""

@@ -1,0 +1,1 @@
+"""Writers of crosscoders for other libraries: one layout per file."""

@@ -1,0 +1,1 @@
+"""Files: whole writes, schemas, checksums, the hub and run folders."""

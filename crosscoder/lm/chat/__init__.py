@@ -1,0 +1,1 @@
+"""Chats: messages, templates, and which characters of a rendered chat are content."""

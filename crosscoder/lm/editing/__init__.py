@@ -1,0 +1,1 @@
+"""Edit activations while models run and generate; the other models run in lockstep."""

@@ -1,0 +1,78 @@
+"""The end of a language model: the final norm, the head, and the logits it computes."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from crosscoder.errors import NotApplicable
+from crosscoder.lm.architectures import describe_model, get_decoder, get_submodule
+from crosscoder.lm.types import PreTrainedModel
+
+NORMS = (
+    "norm",
+    "ln_f",
+    "final_layernorm",
+    "final_layer_norm",
+    "final_norm",
+    "layer_norm",
+    "norm_f",
+    "embedding_norm",
+    "out_norm",
+    "ln_out",
+    "layernorm",
+)
+LOGIT_FACTORS = (
+    "logit_scale",  # Cohere
+    "lm_head_multiplier",  # Falcon H1
+    "output_multiplier",  # Muse
+)
+
+
+def get_final_norm(model: PreTrainedModel) -> nn.Module:
+    """Return the norm between last layer and head; the identity where none has a known name."""
+    decoder = get_decoder(model)
+    if get_submodule(decoder, "decoder.layers") is not None:
+        decoder = decoder.get_submodule("decoder")
+    for name in NORMS:
+        if (norm := get_submodule(decoder, name)) is not None:
+            return norm
+    return nn.Identity()
+
+
+def get_head(model: PreTrainedModel) -> nn.Module:
+    """Return the unembedding.
+
+    Raises:
+        NotApplicable: The model has none.
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        raise NotApplicable(f"{describe_model(model)} has no output embeddings")
+    return head
+
+
+def get_logits(
+    model: PreTrainedModel, hidden: Float[Tensor, "*batch d_model"]
+) -> Float[Tensor, "*batch vocabulary"]:
+    """Return the logits of final hidden states, in float32.
+
+    The factors and the soft cap of some models are applied.
+    """
+    head: Any = get_head(model)
+    if hasattr(head, "weight"):
+        hidden = hidden.to(head.weight.dtype)  # Mamba's norm is in float32
+    logits = head(hidden).float()
+    config = model.config.get_text_config(decoder=True)
+    scaling = getattr(config, "logits_scaling", None)
+    if scaling is not None:  # HyperCLOVA X multiplies, Granite divides
+        logits = logits * scaling if config.model_type == "hyperclovax" else logits / scaling
+    for name in LOGIT_FACTORS:
+        factor = getattr(config, name, None)
+        if factor is not None:
+            logits = logits * factor
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap is not None:  # Gemma 2
+        logits = torch.tanh(logits / cap) * cap
+    return logits

@@ -1,0 +1,1 @@
+"""Load language models: configurations, weights, adapters, and checks of what was loaded."""

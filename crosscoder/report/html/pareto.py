@@ -1,0 +1,125 @@
+"""Write pareto.html: the runs of a sweep, FVE against L0, and their table."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from crosscoder.io.run_dir import write_text
+from crosscoder.report.html.figures import COLOURS, build_figure
+from crosscoder.report.html.page import load_templates
+from crosscoder.report.html.plots import Plot
+from crosscoder.report.terminal.tables import format_figure
+
+CAPTION = (
+    "A point is a run; up and to the left is better. Runs of the Pareto front are joined. "
+    "Point at a run to see its settings and figures."
+)
+TICKS = [n * 10**decade for decade in range(5) for n in (1, 2, 3, 5)]  # of a logarithmic axis
+LABEL_GAP = "\N{EN SPACE}"  # between a label and its point
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_pareto(path: Path, rows: Rows, varied: Sequence[str], fve: str) -> None:
+    """Write the page, completely or not at all.
+
+    Args:
+        path: File to write.
+        rows: Runs, each with its varied settings, figures, and its state in `pareto`.
+        varied: Settings that differ between the runs.
+        fve: Column of the FVE.
+    """
+    complete = [row for row in rows if row.get(fve) is not None and row.get("l0") is not None]
+    title = f"{_describe_fve(fve)} against L0"
+    plot = Plot("pareto", title, CAPTION, draw_pareto(complete, varied, fve), "wide tall")
+    template = load_templates().get_template("pareto.html.jinja")
+    write_text(path, template.render(title=path.absolute().parent.name, rows=rows, plot=plot))
+
+
+def draw_pareto(rows: Rows, varied: Sequence[str], fve: str) -> go.Figure:
+    """Draw a point per run, and a labelled line through the Pareto front.
+
+    Colours show the width or, if it does not vary, a setting with few values.
+    """
+    colour_key = _choose_colour_key(rows, varied)
+    traces = [_draw_front(rows, varied, colour_key, fve)]
+    values = sorted({row.get(colour_key) for row in rows}, key=_sort_key)
+    for value, colour in zip(values, COLOURS, strict=False):
+        group = [row for row in rows if row.get(colour_key) == value]
+        trace = _build_scatter(group, fve, "markers")
+        trace.update(
+            name=f"{_shorten_key(colour_key)} {_format_setting(value)}" if colour_key else "runs",
+            marker={"color": f"var(--{colour})", "size": 10, "opacity": 0.85},
+            text=[_describe_run(row) for row in group],
+            hovertemplate="%{text}<extra></extra>",
+        )
+        traces.append(trace)
+    figure = build_figure(*traces).update_layout(legend_entrywidth=0)
+    figure.update_xaxes(title="L0, active latents per token", type="log", tickvals=TICKS)
+    figure.update_yaxes(title=_describe_fve(fve))
+    return figure
+
+
+def _choose_colour_key(rows: Rows, varied: Sequence[str]) -> str:
+    """Return the width or another setting with few values; "" if there is none."""
+    keys = []
+    for key in varied:
+        values = {row[key] for row in rows}
+        if len(values) <= len(COLOURS):
+            keys.append(key)
+    if "n_latents" in keys:
+        return "n_latents"
+    return keys[0] if keys else ""
+
+
+def _draw_front(rows: Rows, varied: Sequence[str], colour_key: str, fve: str) -> go.Scatter:
+    front = sorted((row for row in rows if row["pareto"]), key=lambda row: row["l0"])
+    labelled = [key for key in varied if key != colour_key]
+    labels = []
+    for row in front:
+        settings = [f"{_shorten_key(key)} {_format_setting(row[key])}" for key in labelled]
+        labels.append(", ".join(settings) + LABEL_GAP)
+    return _build_scatter(front, fve, "lines+text").update(
+        text=labels,
+        line={"color": "var(--muted)", "width": 1.2, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        textposition="top left",
+        textfont={"size": 11},
+        cliponaxis=False,
+    )
+
+
+def _build_scatter(rows: Rows, fve: str, mode: str) -> go.Scatter:
+    return go.Scatter(x=[row["l0"] for row in rows], y=[row[fve] for row in rows], mode=mode)
+
+
+def _sort_key(value: Any) -> tuple[bool, Any]:
+    """Sort numbers before words."""
+    return isinstance(value, str), value
+
+
+def _describe_fve(fve: str) -> str:
+    return f"FVE of {fve.partition('/')[2].replace('difference', 'the difference')}"
+
+
+def _shorten_key(key: str) -> str:
+    """Shorten `activation._target_` to `activation`, and `loss.l1.weight` to `weight`."""
+    return key.removesuffix("._target_").rpartition(".")[2]
+
+
+def _format_setting(value: Any) -> str:
+    """Format a setting briefly: a class by its name, a number with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else escape(str(value).rpartition(".")[2])
+
+
+def _describe_run(row: Mapping[str, Any]) -> str:
+    """Return a line for each setting and figure of a run."""
+    lines = []
+    for key, value in row.items():
+        if value not in ("", None):
+            lines.append(f"{escape(key)}: {escape(format_figure(value))}")
+    return "<br>".join(lines)

@@ -1,0 +1,75 @@
+"""Freed memory stays in the process until the context ends, as the C library itself counts it."""
+
+import ctypes
+import json
+import subprocess
+import sys
+
+import pytest
+
+from crosscoder.runtime.memory import retain_freed_memory
+
+BLOCK = 64_000_000  # bytes: above the 32 MB from which the C library always asks the system
+# in a process of its own, because the C library's settings are of the whole process
+COUNT = f"""
+import ctypes
+import json
+from crosscoder.runtime.memory import retain_freed_memory
+
+FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+
+class Info(ctypes.Structure):  # glibc's <malloc.h>
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+counts = []
+
+def count():
+    info = libc.mallinfo2()
+    counts.append({{"mapped": info.hblkhd, "heap": info.arena, "free": info.fordblks}})
+
+def allocate_and_free():
+    block = libc.malloc({BLOCK})
+    count()
+    libc.free(block)
+    count()
+
+count()
+with retain_freed_memory():
+    allocate_and_free()
+    allocate_and_free()
+count()
+allocate_and_free()
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="the counts of Linux's C library, from version 2.33",
+)
+def test_a_freed_block_stays_in_the_heap_until_the_context_ends():
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT], capture_output=True, text=True, check=True, timeout=120
+    )
+    before, held, freed, held_again, freed_again, after, held_after, freed_after = json.loads(
+        done.stdout
+    )
+    for inside in (held, freed, held_again, freed_again):
+        assert inside["mapped"] == before["mapped"]  # no block is mapped for itself
+        assert inside["heap"] == held["heap"] > BLOCK  # the second block is the first one
+    assert freed["free"] > BLOCK
+    assert freed_again["free"] > BLOCK
+    # in the end it is returned, and the C library maps large blocks as it did before
+    assert after["heap"] < before["heap"] + BLOCK // 2
+    assert held_after["mapped"] >= before["mapped"] + BLOCK
+    assert freed_after["mapped"] == before["mapped"]
+
+
+def test_the_block_runs_and_errors_pass_through():
+    with pytest.raises(KeyError), retain_freed_memory():
+        raise KeyError
