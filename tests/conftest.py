@@ -27,6 +27,7 @@ if not torch.cuda.is_available():
 from crosscoder.data import Harvest, Splits
 from crosscoder.data.synthetic.planted import Planted
 from crosscoder.lm import Pair, load_pair
+from crosscoder.runtime import signals
 
 hypothesis.settings.register_profile(
     "quick", max_examples=20, deadline=None, database=None, derandomize=True
@@ -73,6 +74,21 @@ def heed_signals() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Restore the handlers of signals, and forget that a command in this process listened.
+
+    A command that a test runs in its own process listens until the process ends. The next test of
+    the same worker would then find another behaviour than a fresh process has.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    monkeypatch.setattr(signals, "_listener", signals._listener)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
