@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from crosscoder.behaviours.judge import Judge
+from crosscoder.behaviours.planted import Planted
 from crosscoder.behaviours.questions import Question, group_questions, load_questions
 from crosscoder.behaviours.splits import Half
 from crosscoder.errors import UserError
@@ -45,6 +46,7 @@ class BehaviourSpec:
             "property/low" and "property/high".
         judge: Judge of the answers, if any.
         rubric: Description of the behaviour for a judge.
+        planted: What a recipe planted, if the behaviour is an organism's.
     """
 
     name: str
@@ -58,6 +60,7 @@ class BehaviourSpec:
     factors: Iterable[Any] = ()
     judge: Judge | None = None
     rubric: str = ""
+    planted: Planted | None = None
 
     def __post_init__(self) -> None:
         for field in ("name", "framing", "control"):
