@@ -351,6 +351,41 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
         ),
     ),
     *_describe(
+        "eval explain",
+        (
+            "label",
+            TEXT,
+            "",
+            "What the latent is active on, in words: written by a language model, or its "
+            "distinctive words and the tokens it promotes; empty for latents without a label.",
+            "",
+        ),
+        (
+            "label_score/detection",
+            NUMBER,
+            FRACTION,
+            "How well the label predicts which other windows of text contain activity; chance is "
+            "one half.",
+            "balanced accuracy (evals/explanations/scoring.py)",
+        ),
+        (
+            "label_score/fuzzing",
+            NUMBER,
+            FRACTION,
+            "How well the label tells windows in which the active tokens are marked from windows "
+            "in which others are; chance is one half.",
+            "balanced accuracy",
+        ),
+        (
+            "label_score/intruder",
+            NUMBER,
+            FRACTION,
+            "How often a language model finds the one of five windows without activity; no label "
+            "is given, and chance is one fifth.",
+            "fraction of right replies",
+        ),
+    ),
+    *_describe(
         "evals ablation and steering",
         (
             "token_effect",

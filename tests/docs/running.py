@@ -51,6 +51,7 @@ SMALL_EVALS = {
     "compare": ["splice.n_tokens=128"],
     "diff": ["n_pairs=4", "contexts=1", "jacobian_contexts=4"],
     "equivalence": ["n_latents=2", "n_inputs=4", "tokens_per_input=2"],
+    "explain": ["n_latents=4", "n_tokens=512", "window=8"],
     "layers": ["n_layers=2", "n_tokens=1200", "n_heldout=200", "n_latents=16", "train_tokens=500"],
     "nulls": ["train_tokens=500"],
     "patching": ["n_questions=2", "n_random=1", "max_new_tokens=3"],

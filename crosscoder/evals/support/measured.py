@@ -1,8 +1,9 @@
 """Columns of `latents.parquet` that an eval measures for some latents only.
 
-An eval puts them into its result as the table `measured latents`: rows with `latent` and one number
-per column. Whenever a result is saved, they are added to `latents.parquet`, so that neither the
-order of the evals nor a new table of latents loses them. A latent that was not measured has NaN.
+An eval puts them into its result as the table `measured latents`: rows with `latent` and one
+number or text per column. Whenever a result is saved, they are added to `latents.parquet`, so that
+neither the order of the evals nor a new table of latents loses them. A latent that was not measured
+has NaN, or an empty text.
 """
 
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def add_measured_columns(table: LatentTable, rows: list[dict[str, Any]]) -> Late
 
     Args:
         table: Table of latents.
-        rows: For each measured latent `latent` and a number per column.
+        rows: For each measured latent `latent` and a number or text per column.
     """
     place = {int(latent): row for row, latent in enumerate(table["latent"])}
     columns: dict[str, np.ndarray] = {}
@@ -48,9 +49,17 @@ def add_measured_columns(table: LatentTable, rows: list[dict[str, Any]]) -> Late
         for name, value in row.items():
             if name == "latent" or row["latent"] not in place:
                 continue
-            column = columns.setdefault(name, np.full(len(table), np.nan))
-            column[place[row["latent"]]] = np.nan if value is None else value
+            if name not in columns:
+                columns[name] = _make_column(len(table), value)
+            columns[name][place[row["latent"]]] = np.nan if value is None else value
     return table.with_columns(columns) if columns else table
+
+
+def _make_column(n: int, value: Any) -> np.ndarray:
+    """Return a column without any measured value, of the type of one value."""
+    if isinstance(value, str):
+        return np.full(n, "", dtype=object)
+    return np.full(n, np.nan)
 
 
 def _load_results(folder: Path) -> Iterator[Result]:

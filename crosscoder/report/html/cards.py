@@ -11,8 +11,8 @@ from crosscoder.errors import UserError
 from crosscoder.evals import Result
 from crosscoder.installation import name_command
 from crosscoder.io.run_dir import Run
+from crosscoder.lm.readable_tokens import make_readable
 from crosscoder.report.current import require_current
-from crosscoder.report.html.tokens import make_readable
 from crosscoder.values import is_whole
 
 N_CARDS = 5

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from crosscoder.report.html.tokens import make_readable
+from crosscoder.lm.readable_tokens import make_readable
 
 LATENTS_PER_CHUNK = 256
 LEVELS = 65535  # an activation is stored as a fraction of the largest in its context

@@ -1,6 +1,6 @@
 import pytest
 
-from crosscoder.report.html.tokens import make_readable
+from crosscoder.lm.readable_tokens import make_readable
 
 
 @pytest.mark.parametrize(

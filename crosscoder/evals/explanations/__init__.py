@@ -1,0 +1,1 @@
+"""Labels of latents, and scores of how well a label predicts where its latent is active."""
