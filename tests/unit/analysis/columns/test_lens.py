@@ -62,7 +62,7 @@ def test_the_jacobian_lens_reads_what_the_later_layers_make_of_a_decoder(crossco
     items = [replace(source, hookpoint="resid_post.0") for source in crosscoder.sources]
     crosscoder.sources = Sources(tuple(items), crosscoder.sources.comparable)
     pair = load_pair("tiny", dtype="float32")
-    contexts = LensContexts((torch.arange(6, 86).view(4, 20),))
+    contexts = LensContexts(torch.arange(6, 86).view(4, 20))
     columns = compute_lens(crosscoder, pair, n=4, contexts=contexts)
     assert list(columns) == [f"jacobian_tokens/{name}" for name in ("base", "chat", "difference")]
     decoders = {name: crosscoder.decoder(name).detach() for name in ("base", "chat")}
