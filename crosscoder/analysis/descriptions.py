@@ -299,7 +299,8 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
             TEXTS,
             "",
             "Tokens that the decoder promotes through the later layers, on average over texts "
-            "(Jacobian lens).",
+            "(Jacobian lens); of two compared sources the first one alone, unless "
+            "eval.diff.jacobian_all_sources=true.",
             "top of W_U norm(J̄ d^s), J̄ the mean Jacobian to the last layer (lm/jacobian.py)",
         ),
         (

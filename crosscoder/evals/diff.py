@@ -23,7 +23,7 @@ from crosscoder.evals.support.optional import OptionalPart, OptionalSteps
 from crosscoder.evals.support.rankings import framing_weight
 from crosscoder.lm import Pair
 from crosscoder.lm.lens_contexts import LensContexts, draw_contexts
-from crosscoder.values import require_whole
+from crosscoder.values import require_types, require_whole
 
 # columns of the table of latents that is printed
 PRINTED = (
@@ -51,6 +51,9 @@ class DiffEval:
             tokens) from which a lens may name a token. 0: it may name every token.
         jacobian_contexts: Number of held-out contexts over which the Jacobian lens is averaged;
             0: there is no Jacobian lens.
+        jacobian_all_sources: Whether every source has the Jacobian lens, which needs a mean
+            Jacobian of every model. False: of two compared sources the first one alone, and the
+            difference.
         n_pairs: Number of pairs of the behaviour's held-out prompts that are compared.
         contrasts: Other pairs of prompts; the difference of each becomes a column, as that of the
             behaviour does.
@@ -61,6 +64,7 @@ class DiffEval:
     promoted: int = 10
     least_count: int = 5
     jacobian_contexts: int = 200
+    jacobian_all_sources: bool = False
     n_pairs: int = 64
     contrasts: Sequence[PromptContrast] = ()
     top: int = 12
@@ -70,6 +74,7 @@ class DiffEval:
             require_whole(f"eval.diff.{name}", getattr(self, name))
         for name in ("least_count", "jacobian_contexts"):
             require_whole(f"eval.diff.{name}", getattr(self, name), least=0)
+        require_types("eval.diff", self)
 
     def needs_models(self, context: EvalContext) -> bool:
         """Return whether there are models, for the lenses and the prompts."""
@@ -140,12 +145,20 @@ class DiffEval:
             contexts = steps.attempt("Jacobian lens", partial(self._draw_contexts, context))
             if contexts is not None:
                 meta["jacobian_contexts"] = len(contexts)
-                compute = partial(compute, contexts=contexts)
+                names = self._choose_jacobian_sources(context.crosscoder)
+                compute = partial(compute, contexts=contexts, names=names)
                 found["Jacobian lens"] = steps.attempt("Jacobian lens", compute)
         for columns in found.values():
             if columns is not None:
                 table = table.with_columns(columns)
         return replace(table, meta={**table.meta, "lens": meta})
+
+    def _choose_jacobian_sources(self, crosscoder: Crosscoder) -> list[str]:
+        """Return the sources that the Jacobian lens reads."""
+        sources = crosscoder.sources
+        if self.jacobian_all_sources or sources.diff_pair is None:
+            return sources.names
+        return [sources.diff_pair[0]]
 
     def _draw_contexts(self, context: EvalContext) -> LensContexts:
         tokens = TokenSet.from_store(context.heldout).tokens

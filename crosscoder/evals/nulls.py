@@ -20,13 +20,12 @@ from crosscoder.analysis.calibration import Calibration
 from crosscoder.analysis.columns.verdict import count_verdicts
 from crosscoder.analysis.table import LatentTable
 from crosscoder.core.model import Crosscoder
-from crosscoder.data.synthetic.plants import Plants
 from crosscoder.errors import NotApplicable
 from crosscoder.evals.base import Result, Saveable
 from crosscoder.evals.context import EvalContext
 from crosscoder.evals.support.auxiliary import train_auxiliary
 from crosscoder.evals.support.calibrated import compare_scores, fit_calibration
-from crosscoder.evals.support.controls import Control, Planted, Reseed, Stores
+from crosscoder.evals.support.controls import Control, ControlStores, Planted, Reseed
 from crosscoder.evals.support.exclusive import Rule, count_calls, exclusive_rate, exclusive_rules
 from crosscoder.evals.support.kept import is_kept
 from crosscoder.evals.support.planted_latents import PlantedLatents, find_latents
@@ -110,15 +109,12 @@ class NullsEval:
                 continue
             if stores is None:
                 continue
-            plants = None
-            if isinstance(control, Planted):
-                plants = control.plant(context, own_table)
-            crosscoder = self._train(context, control, stores, plants)
-            table = context.analysis.make_table(crosscoder, stores[2])
+            crosscoder = self._train(context, control, stores)
+            table = context.analysis.make_table(crosscoder, stores.heldout)
             trained.tables[control.name] = table
-            if isinstance(control, Planted) and plants is not None:
-                features = find_latents(plants, crosscoder, control.found)
-                trained.latents = PlantedLatents(plants, features)
+            if isinstance(control, Planted) and stores.plants is not None:
+                features = find_latents(stores.plants, crosscoder, control.found)
+                trained.latents = PlantedLatents(stores.plants, features)
             # a control that was trained earlier costs what it cost then
             seconds = max(time.perf_counter() - start, crosscoder.provenance["seconds"])
             trained.seconds[control.name] = seconds
@@ -200,13 +196,12 @@ class NullsEval:
         tokens = self._count_tokens(context, control)
         return is_kept(context, control.name, context.seed, control, train_tokens=tokens)
 
-    def _train(
-        self, context: EvalContext, control: Control, stores: Stores, plants: Plants | None
-    ) -> Crosscoder:
+    def _train(self, context: EvalContext, control: Control, stores: ControlStores) -> Crosscoder:
         """Train the crosscoder of a control; planted features get latents of their own."""
+        plants = stores.plants
         return train_auxiliary(
             context,
-            stores,
+            (stores.train, stores.validation),
             control.name,
             context.seed,
             origin=control,

@@ -15,7 +15,7 @@ from pathlib import Path
 from crosscoder.errors import NotApplicable, describe_error, first_line, print_error
 from crosscoder.evals.base import Eval, Result
 from crosscoder.evals.context import EvalContext
-from crosscoder.evals.support.measured import join_measured_columns
+from crosscoder.evals.support.measured import join_measured_columns, needs_join
 from crosscoder.io.files import write_text
 from crosscoder.terminal.console import TextConsole
 from crosscoder.terminal.words import print_words
@@ -58,7 +58,8 @@ class Runner:
             try:
                 result = self._evaluate(evaluate, context)
                 path = result.save(self.folder)
-                join_measured_columns(self.folder)
+                if needs_join(result):
+                    join_measured_columns(self.folder)
             except NotApplicable as reason:
                 if self.is_asked:
                     print_error(f"{name}: {reason}")

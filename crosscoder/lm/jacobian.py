@@ -19,10 +19,12 @@ a gradient, into a KV cache.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crosscoder.errors import NotApplicable
 from crosscoder.lm.architectures import describe_model, get_hidden_size, get_layers
@@ -48,9 +50,7 @@ def compute_jacobian(
     Raises:
         NotApplicable: The model cannot continue a KV cache by several tokens.
     """
-    batches: list[Tensor] = []
-    for ids in contexts.groups:
-        batches += ids.split(CONTEXTS_PER_BATCH)
+    batches = contexts.ids.split(CONTEXTS_PER_BATCH)
     n_dimensions = get_hidden_size(model)
     total: Tensor | None = None
     with progress("dimensions") as bar:
@@ -94,11 +94,19 @@ def _run_tail(
 
     cache = _read_lead(model, ids[:, :-N_TAIL])
     with torch.enable_grad():
-        with hookpoint.attach(model, begin), last.attach(model, end):
+        with hookpoint.attach(model, begin), last.attach(model, end), _plain_attention():
             run_decoder(model, ids[:, -N_TAIL:], _number(ids)[:, -N_TAIL:], cache=cache)
         outputs = found["final"].sum((0, 1)).unbind()
     _require_equal(model, last, ids, found["final"])
     return found["source"], outputs
+
+
+def _plain_attention() -> AbstractContextManager[None]:
+    """Return a context in which attention is matrix products and a softmax.
+
+    In bfloat16 on a CPU, the backward pass of the fused kernel takes longer than all other layers.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 @torch.no_grad()

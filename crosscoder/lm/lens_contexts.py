@@ -12,8 +12,8 @@ from crosscoder.errors import NotApplicable
 
 # last tokens of a context, at which the Jacobian is taken
 N_TAIL = 1
-# tokens before them; each length costs as many backward passes as the model has dimensions
-LEADS = (16,)
+# tokens before them
+N_LEAD = 16
 
 
 @dataclass(frozen=True)
@@ -21,26 +21,24 @@ class LensContexts:
     """Beginnings of texts; their last N_TAIL tokens are the source and the target positions.
 
     Args:
-        groups: Token ids of contexts of one length, [n, length], for each length.
+        ids: Token ids, [n, length].
     """
 
-    groups: tuple[Tensor, ...]
+    ids: Int[Tensor, "n length"]
 
     def __len__(self) -> int:
-        return sum(len(ids) for ids in self.groups)
+        return len(self.ids)
 
     @property
     def sha256(self) -> str:
         """Hash of the token ids."""
-        digest = hashlib.sha256()
-        for ids in self.groups:
-            digest.update(f"{list(ids.shape)}".encode())
-            digest.update(ids.to(torch.int32).numpy().tobytes())
+        digest = hashlib.sha256(f"{list(self.ids.shape)}".encode())
+        digest.update(self.ids.to(torch.int32).numpy().tobytes())
         return digest.hexdigest()
 
 
 def draw_contexts(tokens: Tokens, n: int, seed: int = 0) -> LensContexts:
-    """Draw contexts at random from packed texts: the first tokens of a text, of several lengths.
+    """Draw contexts at random from packed texts: the first tokens of a text.
 
     Args:
         tokens: Tokens of whole sequences. Position 0 begins a text.
@@ -50,28 +48,17 @@ def draw_contexts(tokens: Tokens, n: int, seed: int = 0) -> LensContexts:
     Raises:
         NotApplicable: No text is long enough.
     """
-    candidates = _list_candidates(tokens)
-    if not len(candidates):
+    length = N_LEAD + N_TAIL
+    starts = (tokens.position == 0).nonzero()[:, 0]
+    ends = torch.cat([starts[1:], torch.tensor([len(tokens)])])
+    starts = starts[ends - starts >= length]
+    if not len(starts):
         raise NotApplicable(
-            f"the Jacobian lens needs texts of at least {LEADS[0] + N_TAIL} tokens, "
+            f"the Jacobian lens needs texts of at least {length} tokens, "
             f"but none of these {len(tokens):,} tokens are in such a text"
         )
     generator = torch.Generator().manual_seed(seed)
-    drawn = candidates[torch.randperm(len(candidates), generator=generator)[:n]]
-    groups = []
-    for lead in LEADS:
-        starts = drawn[drawn[:, 1] == lead, 0].sort().values
-        if len(starts):
-            groups.append(tokens.ids[starts[:, None] + torch.arange(lead + N_TAIL)])
-    return LensContexts(tuple(groups))
-
-
-def _list_candidates(tokens: Tokens) -> Int[Tensor, "n 2"]:
-    """Return the first row of every text and each lead that fits into it."""
-    starts = (tokens.position == 0).nonzero()[:, 0]
-    ends = torch.cat([starts[1:], torch.tensor([len(tokens)])])
-    candidates = []
-    for lead in LEADS:
-        fitting = starts[ends - starts >= lead + N_TAIL]
-        candidates.append(torch.stack([fitting, torch.full_like(fitting, lead)], dim=1))
-    return torch.cat(candidates)
+    drawn = torch.randperm(len(starts), generator=generator)[:n]
+    # in the order of the texts
+    starts = starts[drawn.sort().values]
+    return LensContexts(tokens.ids[starts[:, None] + torch.arange(length)])

@@ -18,6 +18,7 @@ Most of a large vocabulary hardly occurs in a corpus, and the embeddings of such
 trained. Both lenses would name them often, so they may be restricted to tokens that do occur.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,7 @@ def compute_lens(
     n: int = 10,
     is_common: Bool[Tensor, "vocabulary"] | None = None,
     contexts: LensContexts | None = None,
+    names: Collection[str] | None = None,
 ) -> dict[str, list[list[str]]]:
     """Return columns of the LatentTable: each latent's `n` top tokens, the first one first.
 
@@ -80,6 +82,7 @@ def compute_lens(
         n: Number of tokens; fewer if `is_common` has fewer.
         is_common: The tokens that may be named, by id; ids beyond its end may not. None: all.
         contexts: Texts over which the Jacobian is averaged; None: the logit lens.
+        names: Sources that are read; None: all. The difference needs the first one of the pair.
 
     Raises:
         UserError: The crosscoder is not folded, so its decoder is not in the models' units.
@@ -92,7 +95,8 @@ def compute_lens(
         )
     if is_common is not None and not is_common.any():
         raise NotApplicable("no token is common enough to be named: lower least_count")
-    jobs = _list_jobs(crosscoder, "tokens" if contexts is None else "jacobian_tokens")
+    metric = "tokens" if contexts is None else "jacobian_tokens"
+    jobs = _list_jobs(crosscoder, metric, crosscoder.sources.names if names is None else names)
     columns: dict[str, list[list[str]]] = {}
     # stable sort by model: one model is in memory at a time
     lms = list(dict.fromkeys(job.lm for job in jobs))
@@ -106,16 +110,19 @@ def compute_lens(
     return {job.column: columns[job.column] for job in jobs}
 
 
-def _list_jobs(crosscoder: Crosscoder, metric: str) -> list[_Job]:
+def _list_jobs(crosscoder: Crosscoder, metric: str, names: Collection[str]) -> list[_Job]:
+    """Return the columns of the sources with these names, and of the difference."""
     sources = crosscoder.sources
     residual = [s for s in sources if s.hookpoint.partition(".")[0] in RESIDUAL_SITES]
     jobs = []
     for source in residual:
+        if source.name not in names:
+            continue
         directions = crosscoder.decoder(source.name)
         jobs.append(_Job(f"{metric}/{source.name}", source.lm, source.hookpoint, directions))
     if sources.comparable:
         first, second = (sources[name] for name in sources.comparable)
-        if first in residual and second in residual:
+        if first in residual and second in residual and first.name in names:
             difference = crosscoder.decoder(first.name) - crosscoder.decoder(second.name)
             jobs.append(_Job(f"{metric}/difference", first.lm, first.hookpoint, difference))
     return jobs

@@ -5,7 +5,7 @@ to analyse.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,8 +26,24 @@ from crosscoder.lm import LM, Pair
 from crosscoder.lm.loading.folders import resolve_folder
 from crosscoder.values import require_fraction, require_number, require_types, require_whole
 
-Stores = tuple[Store, Store, Store]
 SPLITS = ("train", "validation", "heldout")
+
+
+@dataclass(frozen=True)
+class ControlStores:
+    """Activations of a control, and what was planted into them.
+
+    Args:
+        train: Store to train on.
+        validation: Store to fit the threshold on.
+        heldout: Store to analyse.
+        plants: Features that were planted; None if there are none.
+    """
+
+    train: Store
+    validation: Store
+    heldout: Store
+    plants: Plants | None = None
 
 
 @runtime_checkable
@@ -48,7 +64,7 @@ class Control(Protocol):
         """Return whether the crosscoder can have this control."""
         ...
 
-    def make_stores(self, context: EvalContext, table: LatentTable) -> Stores | None:
+    def make_stores(self, context: EvalContext, table: LatentTable) -> ControlStores | None:
         """Make the stores of the control; None if the crosscoder cannot have it.
 
         Args:
@@ -72,7 +88,7 @@ class Noise:
         """Return True."""
         return True
 
-    def make_stores(self, context: EvalContext, table: LatentTable) -> Stores | None:
+    def make_stores(self, context: EvalContext, table: LatentTable) -> ControlStores | None:
         """Make the stores of the control."""
         train, _, _ = context.open_stores()
         return _transform_stores(context, make_noise(train, _require_diff_pair(context)))
@@ -92,7 +108,7 @@ class Shuffled:
         """Return True."""
         return True
 
-    def make_stores(self, context: EvalContext, table: LatentTable) -> Stores | None:
+    def make_stores(self, context: EvalContext, table: LatentTable) -> ControlStores | None:
         """Make the stores of the control."""
         return _transform_stores(context, make_shuffle(_require_diff_pair(context)))
 
@@ -115,7 +131,7 @@ class Reseed:
         """Return whether the chat model's adapter has a known sibling."""
         return self._make_pair(context) is not None
 
-    def make_stores(self, context: EvalContext, table: LatentTable) -> Stores | None:
+    def make_stores(self, context: EvalContext, table: LatentTable) -> ControlStores | None:
         """Harvest the two finetunings; None without a known sibling of the chat model's adapter."""
         siblings = self._make_pair(context)
         if siblings is None:
@@ -128,7 +144,7 @@ class Reseed:
             split: TokenSet.from_store(store) for split, store in zip(SPLITS, own, strict=True)
         }
         harvested = harvest.run(siblings, siblings.sources([source.hookpoint]), tokens)
-        return harvested["train"], harvested["validation"], harvested["heldout"]
+        return ControlStores(harvested["train"], harvested["validation"], harvested["heldout"])
 
     def _make_pair(self, context: EvalContext) -> Pair | None:
         """Return the two finetunings as a pair; None without a known sibling."""
@@ -190,9 +206,10 @@ class Planted:
         """Return True."""
         return True
 
-    def make_stores(self, context: EvalContext, table: LatentTable) -> Stores | None:
+    def make_stores(self, context: EvalContext, table: LatentTable) -> ControlStores | None:
         """Make the stores of the control."""
-        return _transform_stores(context, self.plant(context, table))
+        plants = self.plant(context, table)
+        return replace(_transform_stores(context, plants), plants=plants)
 
     def plant(self, context: EvalContext, table: LatentTable) -> Plants:
         """Return the features that are added.
@@ -270,11 +287,11 @@ def _require_diff_pair(context: EvalContext) -> tuple[str, str]:
     return diff_pair
 
 
-def _transform_stores(context: EvalContext, change: Transform) -> Stores:
+def _transform_stores(context: EvalContext, change: Transform) -> ControlStores:
     """Return the crosscoder's own stores with a change that is made as they are read."""
     exclude = read_figure_exclude(context.crosscoder.provenance)
     train, validation, heldout = context.open_stores()
-    return (
+    return ControlStores(
         TransformedStore(train, change, context.seed, exclude),
         TransformedStore(validation, change, context.seed, exclude),
         TransformedStore(heldout, change, context.seed, exclude),

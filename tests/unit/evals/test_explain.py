@@ -4,7 +4,7 @@ import pytest
 from crosscoder.analysis.table import LatentTable
 from crosscoder.errors import NotApplicable
 from crosscoder.evals.explain import ExplainEval, choose_latents
-from crosscoder.evals.support.measured import TABLE, add_measured_columns
+from crosscoder.evals.support.measured import TABLE, make_measured_columns
 from tests.unit.evals.behaviours import as_json
 from tests.unit.evals.explanations.language_model import serve
 
@@ -20,7 +20,8 @@ def test_without_an_endpoint_labels_are_words_and_become_columns(context):
     assert result.scalars["requests"] == 0
     assert all(0 <= row["detection"] <= 1 for row in rows)
     assert "fuzzing" not in result.scalars
-    table = add_measured_columns(context.latent_table, result.tables[TABLE])
+    table = context.latent_table
+    table = table.with_columns(make_measured_columns(table, result.tables[TABLE]))
     labelled = {row["latent"]: row["label"] for row in rows}
     for latent, label in zip(table["latent"], table["label"], strict=True):
         assert label == labelled.get(latent, "")

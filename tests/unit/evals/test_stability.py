@@ -10,7 +10,7 @@ from crosscoder.core.model import Crosscoder
 from crosscoder.errors import UserError
 from crosscoder.evals import stability as module
 from crosscoder.evals.stability import StabilityEval
-from crosscoder.evals.support.measured import TABLE, add_measured_columns
+from crosscoder.evals.support.measured import TABLE, make_measured_columns
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_every_live_latent_is_found_again_in_the_same_crosscoder(planted_context
     result = StabilityEval(seeds=3)(planted_context)
     assert without_training == result.meta["seeds"] == [1, 2, 3]
     table = planted_context.latent_table
-    joined = add_measured_columns(table, result.tables[TABLE])
+    joined = table.with_columns(make_measured_columns(table, result.tables[TABLE]))
     alive = ~table["dead"]
     assert (joined["found_again"][alive] == 1).all()
     assert joined["matched_cosine"][alive] == pytest.approx(1, abs=1e-5)

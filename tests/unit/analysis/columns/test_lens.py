@@ -62,7 +62,7 @@ def test_the_jacobian_lens_reads_what_the_later_layers_make_of_a_decoder(crossco
     items = [replace(source, hookpoint="resid_post.0") for source in crosscoder.sources]
     crosscoder.sources = Sources(tuple(items), crosscoder.sources.comparable)
     pair = load_pair("tiny", dtype="float32")
-    contexts = LensContexts((torch.arange(6, 86).view(4, 20),))
+    contexts = LensContexts(torch.arange(6, 86).view(4, 20))
     columns = compute_lens(crosscoder, pair, n=4, contexts=contexts)
     assert list(columns) == [f"jacobian_tokens/{name}" for name in ("base", "chat", "difference")]
     decoders = {name: crosscoder.decoder(name).detach() for name in ("base", "chat")}
@@ -76,6 +76,11 @@ def test_the_jacobian_lens_reads_what_the_later_layers_make_of_a_decoder(crossco
         difference = jacobians["chat"] @ (decoders["chat"] - decoders["base"])[latent]
         assert columns["jacobian_tokens/difference"][latent] == naive(pair, "chat", difference, 4)
     assert list(columns.values()) != list(compute_lens(crosscoder, pair, n=4).values())
+    of_chat = compute_lens(crosscoder, pair, n=4, contexts=contexts, names=["chat"])
+    assert list(of_chat) == ["jacobian_tokens/chat", "jacobian_tokens/difference"]
+    assert all(columns[name] == tokens for name, tokens in of_chat.items())
+    of_base = compute_lens(crosscoder, pair, n=4, contexts=contexts, names=["base"])
+    assert list(of_base) == ["jacobian_tokens/base"]
 
 
 def test_only_common_tokens_are_named_in_the_order_of_their_logits(crosscoder, tiny_pair):

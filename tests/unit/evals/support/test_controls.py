@@ -33,6 +33,22 @@ def test_features_copy_the_latents_that_lean_most(planted_context):
     assert n_leaning == 4  # of about ten of 80 latents
 
 
+def test_features_are_drawn_once_for_all_stores(planted_context, monkeypatch):
+    plant = Planted.plant
+    made = []
+
+    def keep(self, *given):
+        made.append(plant(self, *given))
+        return made[-1]
+
+    monkeypatch.setattr(Planted, "plant", keep)
+    stores = Planted(n=4).make_stores(planted_context, planted_context.latent_table)
+    (plants,) = made
+    assert stores.plants is plants
+    for store in (stores.train, stores.validation, stores.heldout):
+        assert store.transform is plants
+
+
 def test_a_pair_without_a_known_sibling_has_no_reseed_control(planted_context):
     table = LatentTable.from_columns({}, {})
     assert Reseed({"a": "b"}).make_stores(planted_context, table) is None
