@@ -1,0 +1,246 @@
+"""Find what was planted, and nothing where nothing was: organisms × methods.
+
+python -m benchmarks.organisms --organisms codeword style unchanged --json docs/organisms/organisms.json
+
+For each organism, recipe and seed, train.py trains a crosscoder and evaluate.py compares methods
+(eval=methods). Methods without a crosscoder are compared once for each organism. A finished run is
+not repeated, so that the benchmark can be interrupted.
+
+    passes     a method passes if its first 16 pieces remove 90 % of the behaviour at 0.05 nats of
+               KL on plain text, or less
+    false      pieces among the first 20 that tell the prompts of an organism apart (AUROC > 0.9)
+               in which nothing was planted
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from benchmarks.measure import arguments, write
+from benchmarks.recovery import TRAIN, command, written
+from crosscoder.core.sources import Sources
+from crosscoder.data import Store
+from crosscoder.errors import exit_on_error
+from crosscoder.evals.support.encoding import read_acts
+from crosscoder.formats import load
+from crosscoder.io.run_dir import write_json
+from crosscoder.report.terminal.tables import show
+
+EVALUATE = TRAIN.with_name("evaluate.py")
+PLANTED = ("expertise", "codeword", "facts", "style", "diluted_1", "diluted_4")
+NULLS = ("unchanged", "true_facts")
+RECIPES = {"default": [], "ours": ["experiment=ours"]}
+CROSSCODER = "crosscoder_"
+RIVALS = (
+    "difference_sae",
+    "activation_difference_lens",
+    "top_tokens",
+    "logit_difference_nmf",
+    "token_kl",
+    "difference_pca",
+    "mean_difference",
+    "probe",
+)
+MIN_REMOVED = 0.9
+MAX_KL = 0.05
+MIN_AUROC = 0.9
+LARGEST = 16
+Row = dict[str, Any]
+
+
+@exit_on_error()
+def main() -> None:
+    """Train, compare, and print the tables."""
+    args = arguments(
+        str(__doc__),
+        organisms={
+            "nargs": "+",
+            "default": [*PLANTED, *NULLS],
+            "help": "conf/organism",
+        },
+        recipes={"nargs": "+", "choices": list(RECIPES), "default": ["default"], "help": "recipe"},
+        seeds={"type": int, "default": 2, "help": "of the crosscoders"},
+        tokens={"type": int, "default": 200_000, "help": "harvested to train on"},
+        train_tokens={"type": int, "default": 1_000_000, "help": "that each crosscoder sees"},
+        n_latents={"type": int, "default": 4096, "help": "of each crosscoder"},
+        questions={"type": int, "default": 32, "help": "held-out questions"},
+        runs={"type": Path, "default": Path("outputs/organisms"), "help": "folder of the runs"},
+    )
+    args.runs = args.runs.absolute()
+    jobs = []
+    for organism in args.organisms:
+        for recipe in args.recipes:
+            for seed in range(args.seeds):
+                jobs.append((organism, recipe, seed))
+    done: list[Row] = []
+    for organism, recipe, seed in track(jobs, description="organisms"):
+        with_rivals = recipe == args.recipes[0] and seed == 0
+        done += compare_methods(args, organism, recipe, seed, with_rivals)
+    tables = {
+        "found": tabulate_found(done),
+        "removed": tabulate_removed(done),
+        "nothing planted": tabulate_false(done),
+        "dilution": tabulate_dilution(done),
+    }
+    for title, rows in tables.items():
+        show(title, rows)
+    if args.json:
+        write(args.json, "Organisms", [], args.device, tables=tables, runs=done)
+
+
+def compare_methods(
+    args: Any, organism: str, recipe: str, seed: int, with_rivals: bool
+) -> list[Row]:
+    """Train a crosscoder and compare methods; a row for each method."""
+    folder = args.runs / f"{organism}-{recipe}-{seed}"
+    kept = folder / "compared.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    if not (folder / "metrics.json").exists():
+        command(
+            TRAIN,
+            *RECIPES[recipe],
+            f"organism={organism}",
+            f"seed={seed}",
+            f"n_tokens={args.tokens}",
+            f"train_tokens={args.train_tokens}",
+            f"n_latents={args.n_latents}",
+            f"run={folder}",
+            "eval=[reconstruction]",
+            "logger=none",
+        )
+    settings = [f"crosscoder={folder}", "eval=[methods]"]
+    settings.append(f"eval.methods.n_questions={args.questions}")
+    if not with_rivals:
+        settings += [f"~eval.methods.methods.{name}" for name in RIVALS]
+        settings.append("eval.methods.causal=[crosscoder_energy]")
+    command(EVALUATE, *settings)
+    result = json.loads((folder / "results" / "methods.json").read_text(encoding="utf-8"))
+    norm = measure_difference(folder)
+    rows = []
+    for row in result["tables"]["methods"]:
+        place = {"organism": organism, "recipe": recipe, "seed": seed}
+        false = count_separating(result["tables"]["evidence"], row["method"])
+        rows.append(place | row | {"separating": false, "difference": norm})
+    write_json(kept, rows)
+    return rows
+
+
+def measure_difference(folder: Path) -> float:
+    """Return E‖x_chat − x_base‖² / E‖x_base‖² on the held-out tokens."""
+    crosscoder = load(str(folder))
+    first, second = crosscoder.sources.require_comparable("the benchmark")
+    sources = Sources((crosscoder.sources[first], crosscoder.sources[second]))
+    sums = np.zeros(2)
+    for acts in read_acts(Store(crosscoder.provenance["heldout"]), sources):
+        chat, base = (stream.double() for stream in sources.split(acts).values())
+        sums += [float((chat - base).square().sum()), float(base.square().sum())]
+    return float(sums[0] / sums[1])
+
+
+def count_separating(evidence: list[Row], method: str) -> int:
+    """Return how many pieces of a method tell held-out prompts apart."""
+    own = [row for row in evidence if row["method"] == method]
+    return sum(row.get("AUROC", 0.0) > MIN_AUROC for row in own)
+
+
+def name_method(row: Row) -> str:
+    """Return a method's name, with the recipe of its crosscoder."""
+    if row["method"].startswith(CROSSCODER):
+        return f"{row['method']}, {row['recipe']}"
+    return row["method"]
+
+
+def group(done: list[Row], organisms: tuple[str, ...]) -> dict[tuple[str, str], list[Row]]:
+    """Group rows by organism and method; a group has a row for each seed."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in done:
+        if row["organism"] in organisms:
+            groups.setdefault((row["organism"], name_method(row)), []).append(row)
+    return groups
+
+
+def tabulate_found(done: list[Row]) -> list[Row]:
+    """Return a row for each organism and method: what its list says about the plant."""
+    rows = []
+    for (organism, method), members in group(done, PLANTED).items():
+        ranks = [member.get("found") for member in members]
+        row: Row = {"organism": organism, "method": method, "labels": members[0]["uses_labels"]}
+        row["found at rank"] = ", ".join("–" if rank is None else str(rank) for rank in ranks)
+        for title, key in (
+            ("best AUROC", "AUROC"),
+            ("by chance", "chance AUROC"),
+            ("planted words", "vocabulary"),
+            ("words by chance", "chance vocabulary"),
+        ):
+            row[title] = average([member.get(key) for member in members])
+        rows.append(row)
+    return rows
+
+
+def tabulate_removed(done: list[Row]) -> list[Row]:
+    """Return a row for each organism and method whose first pieces were removed."""
+    rows = []
+    for (organism, method), members in group(done, PLANTED).items():
+        measured = [member for member in members if f"removed@{LARGEST}" in member]
+        if not measured:
+            continue
+        row: Row = {"organism": organism, "method": method}
+        for size in (1, 4, LARGEST):
+            values = [member.get(f"removed@{size}") for member in measured]
+            known = [value for value in values if value is not None]
+            row[f"removed@{size}"] = written(known) if known else "–"
+        row["KL plain@16"] = average([member[f"KL plain@{LARGEST}"] for member in measured])
+        row["control rate@16"] = average([member[f"control rate@{LARGEST}"] for member in measured])
+        row["passes"] = f"{sum(map(passes, measured))} of {len(measured)}"
+        rows.append(row)
+    return rows
+
+
+def passes(row: Row) -> bool:
+    """Return whether the first 16 pieces remove the behaviour and little else."""
+    removed = row.get(f"removed@{LARGEST}") or 0.0
+    kl = row.get(f"KL plain@{LARGEST}")
+    return removed >= MIN_REMOVED and kl is not None and kl <= MAX_KL
+
+
+def tabulate_false(done: list[Row]) -> list[Row]:
+    """Return a row for each method: what it finds where nothing was planted."""
+    rows: dict[str, Row] = {}
+    for (organism, method), members in group(done, NULLS).items():
+        row = rows.setdefault(method, {"method": method})
+        row[f"separating, {organism}"] = average([member["separating"] for member in members])
+        row[f"best AUROC, {organism}"] = average([member.get("AUROC") for member in members])
+    return list(rows.values())
+
+
+def tabulate_dilution(done: list[Row]) -> list[Row]:
+    """Return the size of the difference beside what the crosscoder's energy finds."""
+    rows = []
+    ladder = ("expertise", "diluted_1", "diluted_4", "unchanged")
+    for (organism, method), members in group(done, ladder).items():
+        if not method.startswith(f"{CROSSCODER}energy"):
+            continue
+        rows.append(
+            {
+                "organism": organism,
+                "method": method,
+                "relative difference": average([member["difference"] for member in members]),
+                "best AUROC": average([member.get("AUROC") for member in members]),
+                "removed@16": average([member.get(f"removed@{LARGEST}") for member in members]),
+            }
+        )
+    return rows
+
+
+def average(values: list[Any]) -> float | None:
+    """Return the mean of the values that there are; None if there are none."""
+    found = [float(value) for value in values if value is not None]
+    return float(np.mean(found)) if found else None
+
+
+if __name__ == "__main__":
+    main()
