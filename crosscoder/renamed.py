@@ -46,6 +46,9 @@ KEYS["eval.behaviour.judge"] = "behaviour.judge"
 KEYS["analysis.rule.elsewhere"] = "rule.max_cross_cosine"
 KEYS["analysis.rule"] = "rule"
 
+# settings that are no longer used: full keys
+REMOVED = ("eval.steering.also", "eval.steering.n_plain")
+
 # settings that older versions did not have: their runs are not compared by them
 ADDED = ("analysis", "rule", "column", "behaviour", "harvest.storage")
 
@@ -107,6 +110,8 @@ def rename_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     renamed = _rename_targets(config)
     for old, new in KEYS.items():
         _move(renamed, old.split("."), new.split("."))
+    for key in REMOVED:
+        _remove(renamed, key.split("."))
     return renamed
 
 
@@ -114,6 +119,8 @@ def rename_flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat settings, as `identity.json` holds them, with the new keys and class names."""
     renamed = {}
     for key, value in settings.items():
+        if rename_key(key) in REMOVED:
+            continue
         names_class = key.rpartition(".")[2] == "_target_" or "'_target_'" in str(value)
         new_value = value
         if names_class and isinstance(value, str):  # a list is one text with all its classes
@@ -163,16 +170,32 @@ def _rename_targets(content: Any) -> Any:
 
 def _move(config: dict[str, Any], old: list[str], new: list[str]) -> None:
     """Move an entry of nested mappings to its new key, unless the new key has a value."""
-    source: Any = config
-    for name in old[:-1]:
-        source = source.get(name) if isinstance(source, dict) else None
-    if not isinstance(source, dict) or old[-1] not in source:
+    source = _find_parent(config, old)
+    if source is None:
         return
     _warn("setting", ".".join(old), ".".join(new))
     target = config
     for name in new[:-1]:
         target = target.setdefault(name, {})
     target.setdefault(new[-1], source.pop(old[-1]))
+
+
+def _remove(config: dict[str, Any], key: list[str]) -> None:
+    """Remove an entry of nested mappings, if there is one."""
+    parent = _find_parent(config, key)
+    if parent is not None:
+        del parent[key[-1]]
+        log.warning("the setting %s is no longer used", ".".join(key))
+
+
+def _find_parent(config: dict[str, Any], key: list[str]) -> dict[str, Any] | None:
+    """Return the mapping that has the last name of a key; None if there is no such entry."""
+    parent: Any = config
+    for name in key[:-1]:
+        parent = parent.get(name) if isinstance(parent, dict) else None
+    if not isinstance(parent, dict) or key[-1] not in parent:
+        return None
+    return parent
 
 
 def _warn(kind: str, old: str, new: str) -> None:

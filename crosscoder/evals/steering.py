@@ -62,7 +62,6 @@ class SteeringEval:
     Args:
         n_pairs: Number of pairs of prompts on which the latents are chosen.
         n_questions: Number of questions, which are asked in the control framing.
-        n_plain: Number of tokens of held-out documents on which the KL is measured.
         max_new_tokens: Longest answer, in tokens.
         n_latents: Number of latents in the direction.
         strengths: Strengths in units of the median residual norm, above 0; each is measured with
@@ -75,7 +74,6 @@ class SteeringEval:
 
     n_pairs: int = 128
     n_questions: int = 32
-    n_plain: int = 1024
     max_new_tokens: int = 64
     n_latents: int = 8
     strengths: Sequence[float] = (0.05, 0.1, 0.2)
@@ -100,7 +98,8 @@ class SteeringEval:
 
     def __call__(self, context: EvalContext) -> Result:
         """Evaluate the crosscoder."""
-        limits = (self.n_questions, self.n_plain, self.max_new_tokens)
+        # no KL is measured on plain text
+        limits = (self.n_questions, None, self.max_new_tokens)
         with torch.no_grad(), open_benchmark(context, *limits) as benchmark:
             return self._evaluate(benchmark, context)
 

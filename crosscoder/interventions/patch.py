@@ -42,12 +42,7 @@ def patch(crosscoder: Crosscoder, latents: Patched) -> Intervention:
 def patch_base(crosscoder: Crosscoder, latents: Patched) -> Intervention:
     """Add the difference that some latents explain to the second compared source (base).
 
-    Args:
-        crosscoder: Folded crosscoder with two compared sources of one width.
-        latents: Latents by index, or `none`, `all`, `error` or `true` (see above).
-
-    Raises:
-        UserError: There are no compared sources, their widths differ, or `latents` is unknown.
+    Arguments and errors are those of `patch`.
     """
     _, base = _compared_slices(crosscoder)
     return _put_patched(crosscoder, latents, base, "patch base with")

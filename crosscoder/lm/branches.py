@@ -58,10 +58,10 @@ class Branches:
     in_branch: Places
     mask: Bool[Tensor, "n n"] | None
 
-    def run(
+    def compute_states(
         self, model: PreTrainedModel, added: Mapping[Hookpoint, Added]
     ) -> tuple[States, States]:
-        """Run a model up to its head.
+        """Compute the final hidden states of the windows, in the row and in their branches.
 
         Args:
             model: The language model.
@@ -165,7 +165,7 @@ def choose_branching(model: PreTrainedModel, n_row: int, n_windows: int, length:
     starts = torch.linspace(n_row - length, 0, n_windows, device=model.device).long()
     tree = make_branches(ids, positions, starts, length, "tree")
     try:
-        in_row, in_branch = tree.run(model, {})
+        in_row, in_branch = tree.compute_states(model, {})
     except Exception:  # an architecture that takes no such mask fails in its own way
         return "rows"
     error = measure_token_error(in_branch.flatten(0, 1), in_row.flatten(0, 1))

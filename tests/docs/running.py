@@ -60,7 +60,6 @@ SMALL_EVALS = {
     "steering": [
         "n_pairs=4",
         "n_questions=2",
-        "n_plain=64",
         "max_new_tokens=3",
         "n_latents=2",
         "strengths=[0.1]",

@@ -57,6 +57,7 @@ def test_settings_by_flat_key_move_with_what_is_above_them():
 
 
 def test_limits_of_an_eval_with_questions_are_found_under_their_old_names():
+    assert rename_flat({"eval.steering.n_plain": 4, "seed": 0}) == {"seed": 0}
     flat = {"eval.ablation.asking.n_questions": 4, "eval.steering.choose.n_pairs": 8}
     assert rename_flat(flat) == {"eval.ablation.n_questions": 4, "eval.steering.n_pairs": 8}
 
@@ -72,3 +73,13 @@ def test_runs_of_the_last_version_are_not_compared_by_settings_that_it_lacked():
     assert find_added("harvest.storage") == "harvest.storage"
     assert find_added("column.norms._target_") == "column"
     assert find_added("harvest.shard_tokens") == ""
+
+
+def test_a_setting_that_is_no_longer_used_is_left_out_with_a_warning(caplog):
+    steering = {"n_questions": 4, "asking": {"n_plain": 64}, "also": [-0.1]}
+    config = {"eval": {"steering": steering, "ablation": {"n_plain": 64}}}
+    renamed = rename_settings(config)["eval"]
+    assert renamed["ablation"] == {"n_plain": 64}
+    assert not {"n_plain", "also"} & set(renamed["steering"])
+    assert renamed["steering"]["n_questions"] == 4
+    assert "the setting eval.steering.n_plain is no longer used" in caplog.text

@@ -18,14 +18,15 @@ from crosscoder.runtime.memory import retain_freed_memory
 
 @contextmanager
 def open_benchmark(
-    context: EvalContext, n_questions: int, n_plain: int, max_new_tokens: int
+    context: EvalContext, n_questions: int, n_plain: int | None, max_new_tokens: int
 ) -> Iterator[InterventionBenchmark]:
     """Yield the benchmark of a behaviour, whose models stay in memory until it is closed.
 
     Args:
         context: The context of the eval.
         n_questions: Number of ids of held-out questions.
-        n_plain: Number of tokens of held-out documents on which the KL is measured.
+        n_plain: Number of tokens of held-out documents on which the KL is measured; None if it is
+            not measured.
         max_new_tokens: Longest answer, in tokens.
 
     Raises:
@@ -44,7 +45,9 @@ def open_benchmark(
     edited_model, base_model = (sources[name].lm for name in sources.comparable)
     shown, control = behaviour.load_framings("heldout", n_questions)
     require_chat_template(pair, shown)
-    plain = PlainText.from_store(context.heldout, n_plain)
+    plain = None
+    if n_plain is not None:
+        plain = PlainText.from_store(context.heldout, n_plain)
     with pair.keep_all_loaded(), retain_freed_memory():
         yield InterventionBenchmark(
             pair,

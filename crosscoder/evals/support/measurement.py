@@ -68,7 +68,7 @@ class InterventionBenchmark:
         questions: Questions in the framing that shows the behaviour.
         control_questions: The same questions in the framing that does not.
         behaviour: Tells which answers show the behaviour.
-        plain: Held-out documents.
+        plain: Held-out documents on which the KL is measured; None if it is not measured.
         max_new_tokens: Longest answer.
         seed: Random seed of the bootstrap.
     """
@@ -79,7 +79,7 @@ class InterventionBenchmark:
     questions: list[Question]
     control_questions: list[Question]
     behaviour: BehaviourSpec
-    plain: PlainText
+    plain: PlainText | None
     max_new_tokens: int = 64
     seed: int = 0
 
@@ -192,6 +192,7 @@ class InterventionBenchmark:
     @cached_property
     def clean_plain_states(self) -> list[Tensor]:
         """Final hidden states of the unedited model on plain text."""
+        assert self.plain is not None
         return self.plain.final_states(self.pair[self.edited_model])
 
     def compute_nll(
@@ -206,6 +207,7 @@ class InterventionBenchmark:
 
     def measure_plain_kl(self, change: Intervention, model: str | None = None) -> float:
         """Return the mean KL(clean ‖ edited) on plain text."""
+        assert self.plain is not None
         model = model or self.edited_model
         if model == self.edited_model:
             clean = self.clean_plain_states

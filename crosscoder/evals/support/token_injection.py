@@ -140,8 +140,7 @@ def find_top_tokens(
 
     Special tokens are left out.
     """
-    place_of_latent = torch.full((crosscoder.n_latents,), -1)
-    place_of_latent[list(latents)] = torch.arange(len(latents))
+    place_of_latent = _map_to_places(crosscoder, latents)
     all_ids: list[Tensor] = []
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in encode_store(crosscoder, store):
@@ -206,8 +205,7 @@ def find_maxima(
     latents: Sequence[int],
 ) -> Float[Tensor, "documents chosen_latents"]:
     """Return each latent's largest activation on each document's rows; 0 where it is silent."""
-    place_of_latent = torch.full((crosscoder.n_latents,), -1)
-    place_of_latent[list(latents)] = torch.arange(len(latents))
+    place_of_latent = _map_to_places(crosscoder, latents)
     maxima = torch.zeros(n_documents * len(latents), dtype=torch.float64)
     for chunk, code in encode_rows(crosscoder, reading, rows):
         places = place_of_latent[code.index.latents.cpu()]
@@ -217,6 +215,13 @@ def find_maxima(
         values = code.values.detach().cpu().double()
         maxima.scatter_reduce_(0, cells, values[is_wanted], "amax")
     return maxima.view(n_documents, len(latents))
+
+
+def _map_to_places(crosscoder: Crosscoder, latents: Sequence[int]) -> Int[Tensor, "n_latents"]:
+    """Return the place of every latent in a list of some; -1 for the others."""
+    places = torch.full((crosscoder.n_latents,), -1)
+    places[list(latents)] = torch.arange(len(latents))
+    return places
 
 
 def compute_rise(

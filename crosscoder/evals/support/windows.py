@@ -185,7 +185,7 @@ def measure_ablation_kls(
                 branching,
             )
             added = _compute_added(crosscoder, sources, pool, windows, part)
-            clean, edited = branches.run(model, added)
+            clean, edited = branches.compute_states(model, added)
             hiddens = [clean.flatten(0, 1), edited.flatten(0, 1)]
             kl = compute_in_chunks(model, compute_kl, hiddens=hiddens)
             kls[part] = kl.view(-1, windows.length).mean(1).numpy()

@@ -15,7 +15,7 @@ from crosscoder.organisms.expertise import Asked
 # latents that stand in for those which would tell framings apart, were the models trained to
 CANDIDATES = [5, 9, 2, 30]
 # settings of ablation and steering for the tiny models
-FEW: dict[str, Any] = {"n_pairs": 24, "n_questions": 4, "n_plain": 64, "max_new_tokens": 4}
+FEW: dict[str, Any] = {"n_pairs": 24, "n_questions": 4, "max_new_tokens": 4}
 
 
 def is_odd(text: str, question: Any = None) -> bool:

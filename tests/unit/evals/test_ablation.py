@@ -13,6 +13,8 @@ from crosscoder.interventions.ablate import ablate
 from crosscoder.organisms.expertise import Asked
 from tests.unit.evals.behaviours import CANDIDATES, FEW, SPEC, as_json
 
+SETTINGS = FEW | {"n_plain": 64}
+
 
 @pytest.fixture
 def chosen(monkeypatch):
@@ -23,7 +25,7 @@ def chosen(monkeypatch):
 
 @pytest.mark.long
 def test_it_has_every_scalar_and_baseline(context, chosen):
-    result = AblationEval(**FEW, sizes=(1, 2, 4), headline=(2, 4))(context)
+    result = AblationEval(**SETTINGS, sizes=(1, 2, 4), headline=(2, 4))(context)
     for n in (2, 4):
         keys = ("kl_plain", "expert_nll_rise", "coherence_nll_rise")
         assert {f"{key}@{n}" for key in keys} <= set(result.scalars)
@@ -42,7 +44,7 @@ def test_it_has_every_scalar_and_baseline(context, chosen):
 
 @pytest.mark.long
 def test_the_sweep_has_the_logprob_difference_under_each_ablation(context, chosen, tiny_pair):
-    rows = AblationEval(**FEW, sizes=(2,), headline=(2,))(context).tables["sweep"]
+    rows = AblationEval(**SETTINGS, sizes=(2,), headline=(2,))(context).tables["sweep"]
     [row] = [row for row in rows if row["ranking"] == "candidates" and row["latents"] == 2]
     novices = [one for one in load_questions(Asked("heldout"), 4) if one.group == "novice"]
     with tiny_pair.edit("chat", ablate(context.crosscoder, CANDIDATES[:2])) as model:
@@ -55,7 +57,7 @@ def test_the_sweep_has_the_logprob_difference_under_each_ablation(context, chose
 def test_nothing_is_removed_where_the_models_do_not_differ(context):
     never = dataclasses.replace(SPEC, marker=lambda text, question: False)
     context = dataclasses.replace(context, behaviour=never)
-    result = AblationEval(**FEW | {"n_pairs": 2}, sizes=(1,), headline=(1,))(context)
+    result = AblationEval(**SETTINGS | {"n_pairs": 2}, sizes=(1,), headline=(1,))(context)
     assert not any(key.startswith("removed") for key in result.scalars)
     assert "kl_plain@1" in result.scalars
     assert np.isfinite(list(result.scalars.values())).all()
@@ -64,7 +66,7 @@ def test_nothing_is_removed_where_the_models_do_not_differ(context):
 
 def test_it_is_not_applicable_without_language_models(context):
     with pytest.raises(NotApplicable, match="language models"):
-        AblationEval(**FEW)(dataclasses.replace(context, pair=None))
+        AblationEval(**SETTINGS)(dataclasses.replace(context, pair=None))
 
 
 @pytest.mark.long
@@ -75,7 +77,7 @@ def test_questions_without_answers_have_no_sweep_and_no_contrast(context):
             rows[split].append({key: row[key] for key in ("id", "group", "prompt")})
     behaviour = dataclasses.replace(SPEC, train=rows["train"], heldout=rows["heldout"])
     context = dataclasses.replace(context, behaviour=behaviour)
-    result = AblationEval(**FEW | {"n_pairs": 2}, sizes=(1,), headline=(1,))(context)
+    result = AblationEval(**SETTINGS | {"n_pairs": 2}, sizes=(1,), headline=(1,))(context)
     assert "sweep" not in result.tables
     assert "contrast" not in result.tables["interventions"][0]
     assert "kl_plain@1" in result.scalars

@@ -37,7 +37,7 @@ def test_a_branch_is_the_window_alone_after_its_context(tiny_pair: Pair, branchi
     ids = torch.randint(6, 200, (len(POSITIONS),), generator=generator)
     added = 2 * torch.randn(len(STARTS), LENGTH, 32, generator=generator)
     branches = make_branches(ids, POSITIONS, torch.tensor(STARTS), LENGTH, branching)
-    in_row, in_branch = branches.run(model, {HOOKPOINT: added})
+    in_row, in_branch = branches.compute_states(model, {HOOKPOINT: added})
     for number, start in enumerate(STARTS):
         expected = run_alone(model, ids, start, torch.zeros(LENGTH, 32))
         torch.testing.assert_close(in_row[number], expected, atol=1e-5, rtol=1e-4)
