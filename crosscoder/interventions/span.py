@@ -29,7 +29,7 @@ def project_out_span(
     directions: Float[Tensor, "n d_source"],
     to: Float[Tensor, "d_source"],
 ) -> Intervention:
-    """Move one source's activations along some directions until their projections are those of `to`.
+    """Move one source's activations until their projections on some directions are those of `to`.
 
     Args:
         sources: All sources.

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from crosscoder.behaviours.wording import compute_auroc
 from crosscoder.data.vocabulary import count_ids
@@ -74,20 +75,24 @@ def read_pieces(reports: Mapping[str, MethodReport], lenses: Lenses, words: Sequ
         tokens = [piece for piece in report.pieces if isinstance(piece, TokensPiece)]
         if directed:
             promoted = lenses.promote(torch.stack([piece.direction for piece in directed]))
-            for row in range(len(directed)):
-                report.columns.append(
-                    {
-                        f"{lens} lens": lenses.write(ids[row].tolist())
-                        for lens, ids in promoted.items()
-                    }
-                )
+            report.columns = _write_promoted(lenses, promoted)
             if vocabulary is not None:
                 _add_shares(report, vocabulary, vocabulary.measure_pieces(promoted))
         elif tokens:
-            report.columns += [{"tokens": lenses.write(piece.ids)} for piece in tokens]
+            report.columns = [{"tokens": lenses.write(piece.ids)} for piece in tokens]
             if vocabulary is not None:
                 share, chance = vocabulary.measure_tokens(tokens)
                 report.vocabulary = {"vocabulary": share, "chance vocabulary": chance}
+
+
+def _write_promoted(lenses: Lenses, promoted: Mapping[str, Tensor]) -> list[Row]:
+    """Return columns with the tokens that each direction promotes, one row per direction."""
+    n = len(next(iter(promoted.values())))
+    rows: list[Row] = [{} for _ in range(n)]
+    for lens, ids in promoted.items():
+        for row, own in zip(rows, ids.tolist(), strict=True):
+            row[f"{lens} lens"] = lenses.write(own)
+    return rows
 
 
 def _plant(lenses: Lenses, words: Sequence[str]) -> PlantedVocabulary:
@@ -138,9 +143,10 @@ def score_triggers(
     n = len(benchmark.questions)
     is_framing = np.arange(len(questions)) < n
     for report in reports.values():
-        report.trigger = score_trigger(
-            report.pieces, prompts, is_framing, n_shuffles, material.context.seed
-        )
+        scores = np.zeros((len(report.pieces), len(questions)))
+        for place, piece in enumerate(report.pieces):
+            scores[place] = piece.score(prompts)
+        report.trigger = score_trigger(scores, is_framing, n_shuffles, material.context.seed)
     lengths = prompts.lengths
     return {"auroc/length": compute_auroc(lengths[:n], lengths[n:])}
 

@@ -12,7 +12,7 @@ of the eval); the paper names any.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -135,7 +135,8 @@ def factorise(
     from sklearn.exceptions import ConvergenceWarning
 
     n = min(n_components, *matrix.shape)
-    nmf = NMF(n, init="nndsvda", random_state=seed, max_iter=MAX_ITERATIONS)
+    settings: dict[str, Any] = {"n_components": n, "init": "nndsvda", "random_state": seed}
+    nmf = NMF(**settings, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         # the last steps change hardly anything
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -121,7 +121,7 @@ class Material:
 
     @cached_property
     def labelled_prompts(self) -> PairedReading:
-        """The behaviour's training prompts in the framing and in the control, as read by the models.
+        """The behaviour's training prompts in the framing and in the control, with activations.
 
         Raises:
             NotApplicable: There is no behaviour, or there are no models.

@@ -21,6 +21,7 @@ from crosscoder.lm import Pair
 from crosscoder.lm.head import get_logits
 from crosscoder.lm.loading.checks import require_logits
 from crosscoder.lm.log_probs import TOKENS_PER_CHUNK, compute_kl
+from crosscoder.lm.types import PreTrainedModel
 from crosscoder.runtime.progress import progress
 
 
@@ -77,26 +78,33 @@ def compare_predictions(
     for lm in lms:
         states.append(torch.cat(text.final_states(pair[lm])))
         require_logits(pair[lm])
-    n_ids = min(get_logits(pair[lm], state[:1]).shape[-1] for lm, state in zip(lms, states))
-    is_named = torch.ones(n_ids, dtype=torch.bool)
-    if named_ids is not None:
-        is_named[: len(named_ids)] = named_ids[:n_ids]
-        is_named[len(named_ids) :] = False
-    ids = is_named.nonzero()[:, 0]
+    models = [pair[lm] for lm in lms]
+    n_ids = min(_count_logits(model, x) for model, x in zip(models, states, strict=True))
+    ids = _list_named(n_ids, named_ids)
     sums = torch.zeros(int(contexts[-1]) + 1, len(ids))
     kls = []
     with progress("tokens") as bar:
         task = bar.add_task("compare predictions", total=len(tokens), note="")
         for start in range(0, len(tokens), TOKENS_PER_CHUNK):
             chunk = slice(start, start + TOKENS_PER_CHUNK)
-            logits = [get_logits(pair[lm], x[chunk])[:, :n_ids] for lm, x in zip(lms, states)]
-            p, q = (table.log_softmax(-1) for table in logits)
-            kls.append(compute_kl(p, q).double().cpu())
-            difference = (logits[0] - logits[1]).cpu()[:, ids]
-            sums.index_add_(0, contexts[chunk], difference)
-            bar.advance(task, len(difference))
+            chat = get_logits(models[0], states[0][chunk])[:, :n_ids]
+            base = get_logits(models[1], states[1][chunk])[:, :n_ids].to(chat.device)
+            kls.append(compute_kl(chat.log_softmax(-1), base.log_softmax(-1)).double().cpu())
+            sums.index_add_(0, contexts[chunk], (chat - base).cpu()[:, ids])
+            bar.advance(task, len(chat))
     counts = torch.bincount(contexts)
     return Predictions(tokens, contexts, torch.cat(kls), ids, sums / counts[:, None])
+
+
+def _count_logits(model: PreTrainedModel, hidden: Float[Tensor, "tokens d_model"]) -> int:
+    return get_logits(model, hidden[:1]).shape[-1]
+
+
+def _list_named(n_ids: int, named_ids: Bool[Tensor, "vocabulary"] | None) -> Int[Tensor, "chosen"]:
+    """Return the ids below `n_ids` that may be named."""
+    if named_ids is None:
+        return torch.arange(n_ids)
+    return named_ids[:n_ids].nonzero()[:, 0]
 
 
 def number_contexts(text: PlainText, context_length: int) -> tuple[Tokens, Int[Tensor, "batch"]]:

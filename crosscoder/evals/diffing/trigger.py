@@ -10,14 +10,10 @@ alone, so the same is computed with shuffled labels:
     chance found   fraction of the shuffles in which some piece has AUROC > FOUND
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-
-from crosscoder.evals.diffing.evidence import Evidence
-from crosscoder.evals.diffing.prompts import ReadPrompts
 
 FOUND = 0.9
 
@@ -49,24 +45,21 @@ class TriggerScores:
 
 
 def score_trigger(
-    pieces: Sequence[Evidence],
-    prompts: ReadPrompts,
+    scores: Float[np.ndarray, "pieces prompts"],
     is_framing: Bool[np.ndarray, "prompts"],
     n_shuffles: int,
     seed: int,
 ) -> TriggerScores:
-    """Score the pieces of one method on held-out prompts.
+    """Compute the AUROCs of one method.
 
     Args:
-        pieces: The pieces, in the order of the rank.
-        prompts: The prompts.
+        scores: Scores of held-out prompts by its pieces, in the order of the rank.
         is_framing: Which prompts elicit the behaviour.
         n_shuffles: Number of shuffles of these labels.
         seed: Random seed of the shuffles.
     """
-    if not pieces:
+    if not len(scores):
         return TriggerScores(np.zeros(0), float("nan"), 0.0)
-    scores = np.stack([piece.score(prompts) for piece in pieces])
     generator = np.random.default_rng(seed)
     shuffled = np.stack([generator.permutation(is_framing) for _ in range(n_shuffles)])
     largest = compute_aurocs(scores, shuffled).max(1)

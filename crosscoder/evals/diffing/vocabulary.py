@@ -122,7 +122,7 @@ def find_planted_ids(
     wanted = {word.strip().casefold() for word in words}
     for word in words:
         for text in (word, f" {word}"):
-            first = tokenizer.decode(encode_text(tokenizer, text)[:1]).strip().casefold()
+            first = str(tokenizer.decode(encode_text(tokenizer, text)[:1])).strip().casefold()
             if len(first) >= MIN_LETTERS:
                 wanted.add(first)
     planted = torch.zeros(n_ids, dtype=torch.bool)
