@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from crosscoder.evals.diffing.comparison import MethodReport
+from crosscoder.evals.diffing.evidence import LatentPiece
 from crosscoder.evals.diffing.removal import Row
 
 # column of the table of methods -> name of the scalar
@@ -58,6 +59,8 @@ def list_evidence(reports: Mapping[str, MethodReport]) -> list[Row]:
                 "piece": piece.name,
                 "weight": piece.weight,
             }
+            if isinstance(piece, LatentPiece) and len(piece.dictionary.sources) > 1:
+                row["latent"] = piece.latent  # of the crosscoder, and so of its table
             if report.trigger is not None:
                 row["AUROC"] = float(report.trigger.aurocs[place])
             if report.columns:

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from crosscoder.analysis.analysis import Analysis
+from crosscoder.analysis.table import LatentTable
 from crosscoder.core.activations.relu import ReLU
 from crosscoder.core.model import Crosscoder
 from crosscoder.core.reading import Reading
 from crosscoder.core.types import Kind, Tokens
 from crosscoder.errors import NotApplicable
 from crosscoder.evals import EvalContext
-from crosscoder.evals.diffing.crosscoder_latents import CrosscoderLatents
+from crosscoder.evals.diffing.crosscoder_latents import CrosscoderLatents, choose_column
 from crosscoder.evals.diffing.difference_pca import DifferencePCA
 from crosscoder.evals.diffing.evidence import DirectionPiece, LatentPiece
 from crosscoder.evals.diffing.material import Material
@@ -104,11 +105,9 @@ def test_orders_use_their_columns_and_leave_rare_latents_out(tmp_path):
     for rank, column in (("delta", "delta_norm"), ("nu", "nu/error/chat")):
         assert first[rank].latent == 2
         assert first[rank].weight == pytest.approx(float(table[column][2]))
+    without = table.frame.drop(columns="presence/chat")
     with pytest.raises(NotApplicable, match=r"no column q/chat or presence/chat"):
-        material.context._tables[:] = [
-            type(table)(table.frame.drop(columns="presence/chat"), table.meta)
-        ]
-        CrosscoderLatents("presence").find_evidence(material)
+        choose_column(LatentTable(without, table.meta), "presence", "chat")
 
 
 def test_without_a_behaviour_and_models_there_are_only_lists(tmp_path):
