@@ -113,7 +113,7 @@ class Inputs:
         return self.files.config
 
     @cached_property
-    def planted(self) -> PlantedBehaviour | None:
+    def planted_behaviour(self) -> PlantedBehaviour | None:
         """Return what was planted in the models, if they are an organism's."""
         return read_planted(self.config, self.results)
 

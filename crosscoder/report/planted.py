@@ -1,4 +1,4 @@
-"""What the recipe of an organism planted, and which methods found it."""
+"""The planted behaviour of an organism, and the methods that found it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from crosscoder.values import is_finite
 
 @dataclass(frozen=True)
 class PlantedBehaviour:
-    """What was planted, for the page.
+    """The planted behaviour, for the page.
 
     Args:
         description: What the finetuned model does when.

@@ -27,7 +27,7 @@ from crosscoder.evals.support.optional import OptionalSteps
 
 @dataclass
 class MethodReport:
-    """What is known about one method.
+    """The evidence of one method, and its scores.
 
     Args:
         method: The method.

@@ -57,7 +57,7 @@ class Method(Protocol):
 
     @property
     def uses_labels(self) -> bool:
-        """Whether it sees which prompts elicit the behaviour, on the training split."""
+        """True if it sees which of the training prompts elicit the behaviour."""
         ...
 
     def find_evidence(self, material: Material) -> Sequence[Evidence]:

@@ -1,4 +1,4 @@
-"""What all methods are given: the same held-out tokens, and what both models do on them."""
+"""The material of all methods: the same held-out tokens, and both models on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class Material:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """How both models' predictions differ on held-out text and chats; computed once."""
+        """Differences of both models' predictions on held-out text and chats; computed once."""
         first, second = self.lms
         batches = list(read_sequences(self.context.heldout, self.n_tokens))
         return compare_predictions(
@@ -90,14 +90,14 @@ class Material:
 
     @cached_property
     def named_ids(self) -> Bool[Tensor, "vocabulary"] | None:
-        """Which token ids may be named; None for all."""
+        """A mask of the token ids that may be named; None for all."""
         mask, _ = find_common_ids(self.context, self.least_count)
         return mask
 
     def iter_pairs(self) -> Iterator[tuple[SourceActs, SourceActs]]:
         """Yield batches of activations of chat and of base on all held-out tokens.
 
-        Special tokens are left out, and so are outliers if training left them out.
+        Tokens that the crosscoder was not trained on are left out.
         """
         crosscoder = self.context.crosscoder
         first, second = (crosscoder.sources[name] for name in self.diff_pair)

@@ -51,7 +51,7 @@ class ReadPrompts:
 
     @cached_property
     def is_counted(self) -> Bool[Tensor, "tokens"]:
-        """Which tokens count: those of the kinds that the crosscoder was trained on."""
+        """A mask of the tokens of the kinds that the crosscoder was trained on; only they count."""
         return mask_known_tokens(self.crosscoder, self.reading)
 
     @property
@@ -105,7 +105,9 @@ class ReadPrompts:
     def final_states(self) -> tuple[Tensor, Tensor]:
         """Final hidden states of chat and of base at every token, [tokens, d_model] each."""
         first, second = self._list_models()
-        return self._run(self.pair[first]), self._run(self.pair[second])
+        return self._compute_final_states(self.pair[first]), self._compute_final_states(
+            self.pair[second]
+        )
 
     @cached_property
     def kl(self) -> PerToken:
@@ -130,7 +132,7 @@ class ReadPrompts:
         return sources[first].lm, sources[second].lm
 
     @torch.no_grad()
-    def _run(self, model: PreTrainedModel) -> Tensor:
+    def _compute_final_states(self, model: PreTrainedModel) -> Tensor:
         """Return a model's final hidden states at every token of the reading."""
         tokens = self.reading.tokens
         counts = torch.bincount(tokens.document, minlength=self.n_prompts).tolist()

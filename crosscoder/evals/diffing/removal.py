@@ -1,4 +1,4 @@
-"""What becomes of a behaviour, and of everything else, without a method's first pieces.
+"""Effects of removing the first pieces of a method: on a behaviour, and on everything else.
 
     latents of the crosscoder   ablated in both models, Σ_{j∈S} f_j d_j^s is subtracted (ablate.py)
     latents of the SAE          Σ_{j∈S} f_j d_j is subtracted from chat (span.py)
@@ -14,6 +14,7 @@ point anywhere. A method with fewer pieces than a size removes all it has.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,8 @@ class Removal:
         if latents:
             others = match_latents(context.latent_table, latents, context.seed)
             yield RANDOM_LATENTS, ablate(crosscoder, others), len(others)
-        if any(isinstance(piece, DirectionPiece) for own in found.values() for piece in own):
+        everything = list(chain.from_iterable(found.values()))
+        if any(isinstance(piece, DirectionPiece) for piece in everything):
             directions = draw_directions(n, len(self.material.base_mean), context.seed)
             yield RANDOM_DIRECTIONS, self._project_out(directions), n
 

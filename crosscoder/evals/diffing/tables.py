@@ -36,7 +36,7 @@ def _make_row(name: str, report: MethodReport) -> Row:
         "uses_labels": report.method.uses_labels,
     }
     if report.trigger is not None:
-        row["found"] = report.trigger.found
+        row["found"] = report.trigger.found_rank
         row["AUROC"] = report.trigger.best
         row["chance AUROC"] = report.trigger.chance_auroc
         row["chance found"] = report.trigger.chance_found

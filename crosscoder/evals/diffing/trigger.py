@@ -1,4 +1,4 @@
-"""How well the scores of pieces of evidence tell the prompts that elicit a behaviour from others.
+"""The AUROC with which evidence tells prompts that elicit a behaviour from others.
 
     AUROC(piece)   P(score of a prompt in the framing > score of one in the control), ties ½
     found          rank of the first piece with AUROC > FOUND, from 1; None if there is none
@@ -33,7 +33,7 @@ class TriggerScores:
     chance_found: float
 
     @property
-    def found(self) -> int | None:
+    def found_rank(self) -> int | None:
         """Rank of the first piece with AUROC > FOUND, from 1; None if there is none."""
         places = np.flatnonzero(self.aurocs > FOUND)
         return int(places[0]) + 1 if len(places) else None

@@ -1,4 +1,4 @@
-"""How much of a planted vocabulary a method names.
+"""The share of a planted vocabulary that a method names.
 
     share(direction)   fraction of its first promoted tokens that are planted, by each lens
     share(tokens)      the same of the tokens of a piece; pieces of one token count as one list
@@ -54,7 +54,11 @@ class PlantedVocabulary:
         """Return the shares of directions, by lens, from the tokens that they promote."""
         shares = {lens: self._share_rows(ids) for lens, ids in promoted.items()}
         n = len(next(iter(shares.values()), []))
-        return [{lens: float(of[row]) for lens, of in shares.items()} for row in range(n)]
+        pieces: list[Shares] = [{} for _ in range(n)]
+        for lens, by_piece in shares.items():
+            for piece, share in zip(pieces, by_piece.tolist(), strict=True):
+                piece[lens] = share
+        return pieces
 
     def measure_chance(self, pieces: Sequence[Evidence]) -> Shares:
         """Return the chance level of a method with such pieces, by lens."""
@@ -71,12 +75,12 @@ class PlantedVocabulary:
     def measure_tokens(self, pieces: Sequence[TokensPiece]) -> tuple[float, float]:
         """Return the share of a method that names tokens, and its chance level."""
         lists = list_token_ids(pieces)
+        others = ByFrequency.from_counts(self.counts)
         share = max(self._share(ids) for ids in lists)
         by_draw = []
         for draw in range(N_DRAWS):
             generator = np.random.default_rng((self.seed, draw))
-            drawn = [draw_like(ids, self.counts, generator) for ids in lists]
-            by_draw.append(max(self._share(ids) for ids in drawn))
+            by_draw.append(max(self._share(others.draw_like(ids, generator)) for ids in lists))
         return share, float(np.mean(by_draw))
 
     @cached_property
@@ -145,26 +149,37 @@ def list_token_ids(pieces: Sequence[TokensPiece]) -> list[list[int]]:
     return [singles, *lists] if singles else lists
 
 
-def draw_like(
-    ids: Sequence[int], counts: Int[Tensor, "vocabulary"], generator: np.random.Generator
-) -> list[int]:
-    """Return random tokens, each about as frequent as one of the given ones.
+@dataclass(frozen=True)
+class ByFrequency:
+    """The tokens that occur in a text, by how often they do.
 
     Args:
-        ids: The tokens.
-        counts: Occurrences of every token id; tokens that do not occur are not drawn.
-        generator: Random generator.
+        counts: Occurrences of every token id.
+        order: The ids of those that occur, the rarest one first.
     """
-    order = counts.argsort(stable=True)
-    order = order[counts[order] > 0]
-    sorted_counts = counts[order]
-    drawn = []
-    for token in ids:
-        place = int(torch.searchsorted(sorted_counts, counts[token]))
-        low = max(0, min(place - NEIGHBOURS // 2, len(order) - NEIGHBOURS))
-        high = min(len(order), low + NEIGHBOURS)
-        drawn.append(int(order[int(generator.integers(low, high))]))
-    return drawn
+
+    counts: Int[Tensor, "vocabulary"]
+    order: Int[Tensor, "occurring"]
+
+    @classmethod
+    def from_counts(cls, counts: Int[Tensor, "vocabulary"]) -> "ByFrequency":
+        """Order the tokens that occur."""
+        order = counts.argsort(stable=True)
+        return cls(counts, order[counts[order] > 0])
+
+    def draw_like(self, ids: Sequence[int], generator: np.random.Generator) -> list[int]:
+        """Draw for each token another one that is about as frequent; some may be the same.
+
+        Each is drawn among the NEIGHBOURS tokens that are nearest in the order.
+        """
+        sorted_counts = self.counts[self.order]
+        places = torch.searchsorted(sorted_counts, self.counts[torch.tensor(ids)])
+        drawn = []
+        for place in places.tolist():
+            low = max(0, min(place - NEIGHBOURS // 2, len(self.order) - NEIGHBOURS))
+            high = min(len(self.order), low + NEIGHBOURS)
+            drawn.append(int(self.order[int(generator.integers(low, high))]))
+        return drawn
 
 
 def list_directed(pieces: Sequence[Evidence]) -> list[LatentPiece | DirectionPiece]:

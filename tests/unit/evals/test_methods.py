@@ -101,7 +101,7 @@ def make_context(pair: Pair, folder: Path, move: float) -> EvalContext:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Iterator[Pair]:
+def pair() -> Iterator[Pair]:
     """Return a pair that keeps its models in memory, because a test changes their weights."""
     pair = load_pair("tiny")
     with pair.keep_all_loaded(), pytest.MonkeyPatch.context() as patch:
@@ -110,8 +110,8 @@ def loaded() -> Iterator[Pair]:
 
 
 @pytest.mark.long
-def test_a_trigger_is_found_and_removed_by_methods_that_see_no_labels(loaded, tmp_path):
-    context = make_context(loaded, tmp_path, 3.0)
+def test_a_trigger_is_found_and_removed_by_methods_that_see_no_labels(pair, tmp_path):
+    context = make_context(pair, tmp_path, 3.0)
     methods = LABEL_FREE | {"mean_difference": MeanDifference(), "probe": Probe()}
     result = MethodsEval(methods, ["crosscoder", "pca"], [1, 4], **FEW)(context)
     assert not result.errors
@@ -138,8 +138,8 @@ def test_a_trigger_is_found_and_removed_by_methods_that_see_no_labels(loaded, tm
 
 
 @pytest.mark.long
-def test_nothing_is_found_where_both_models_are_the_same(loaded, tmp_path):
-    context = make_context(loaded, tmp_path, 0.0)
+def test_nothing_is_found_where_both_models_are_the_same(pair, tmp_path):
+    context = make_context(pair, tmp_path, 0.0)
     result = MethodsEval(LABEL_FREE, **FEW)(context)
     assert not result.errors
     for row in result.tables["methods"]:
@@ -161,7 +161,8 @@ def test_figures_of_a_removal_are_those_of_its_intervention(context):
     with context.pair.edit("chat", ablate(context.crosscoder, latents)) as model:
         texts = generate_answers(model, context.pair.tokenizer, prompts, 3)
     clean = generate_answers(context.pair["chat"], context.pair.tokenizer, prompts, 3)
-    rate, rate_clean = (np.mean([is_odd(text) for text in own]) for own in (texts, clean))
+    rate = np.mean([is_odd(text) for text in texts])
+    rate_clean = np.mean([is_odd(text) for text in clean])
     [row] = [row for row in result.tables["removal"] if row["method"] == "energy"]
     assert row["rate"] == rate
     assert result.scalars["rate"] == rate_clean

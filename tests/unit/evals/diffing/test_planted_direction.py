@@ -75,7 +75,7 @@ def test_the_planted_direction_comes_first_and_tells_the_prompts_apart(name, tmp
     prompts = make_prompts(4.0)
     scores = np.stack([piece.score(prompts) for piece in pieces])
     found = score_trigger(scores, np.arange(N_PROMPTS) < N_PROMPTS // 2, 50, seed=0)
-    assert found.found == 1
+    assert found.found_rank == 1
     assert found.aurocs[0] == 1
     assert found.chance_found < 0.5
 

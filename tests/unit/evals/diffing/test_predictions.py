@@ -1,4 +1,4 @@
-"""What is mined from predictions, against loops over tokens."""
+"""Evidence from predictions, against loops over tokens."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,8 @@ def list_contexts(material: Material) -> list[tuple[torch.Tensor, torch.Tensor]]
     store, pair = material.context.heldout, material.context.pair
     n_sequences = len(store) // SEQ_LEN
     found = []
-    for number in [i * n_sequences // 4 for i in range(4)]:
+    for place in range(4):
+        number = place * n_sequences // 4
         rows = slice(number * SEQ_LEN, (number + 1) * SEQ_LEN)
         tokens = store.tokens(0)[rows]
         chat, base = (pair[lm](tokens.ids[None]).logits[0].double() for lm in ("chat", "base"))

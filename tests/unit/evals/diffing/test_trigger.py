@@ -20,7 +20,7 @@ def test_the_first_piece_above_the_threshold_is_found():
     noise = np.random.default_rng(0).standard_normal(40)
     scores = np.stack([np.zeros(40), -1.0 * is_framing, noise, noise + 9 * is_framing])
     found = score_trigger(scores, is_framing, 50, seed=0)
-    assert found.found == 4
+    assert found.found_rank == 4
     assert found.best == 1
     assert found.aurocs[:2].tolist() == [0.5, 0]
     assert found.chance_found == 0
@@ -29,6 +29,6 @@ def test_the_first_piece_above_the_threshold_is_found():
 
 def test_nothing_is_found_without_pieces():
     found = score_trigger(np.zeros((0, 4)), np.arange(4) < 2, 5, seed=0)
-    assert found.found is None
+    assert found.found_rank is None
     assert np.isnan(found.best)
     assert found.chance_found == 0
