@@ -74,11 +74,11 @@ class MethodsEval:
     n_questions: int = 32
     n_plain: int = 1024
     max_new_tokens: int = 64
-    n_tokens: int = 4096
+    n_tokens: int = 2048
     context_length: int = 32
     least_count: int = 5
     jacobian_contexts: int = 200
-    n_pairs: int = 128
+    n_pairs: int = 64
     n_shuffles: int = 200
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ class ActivationDifferenceLens:
         n_positions: Number of positions after BOS.
     """
 
-    n_texts: int = 512
+    n_texts: int = 256
     n_positions: int = 5
     uses_labels: ClassVar[bool] = False
 

@@ -36,10 +36,10 @@ class Material:
     """
 
     context: EvalContext
-    n_tokens: int = 4096
+    n_tokens: int = 2048
     context_length: int = 32
     least_count: int = 5
-    n_pairs: int = 128
+    n_pairs: int = 64
 
     @property
     def diff_pair(self) -> tuple[str, str]:
