@@ -23,6 +23,7 @@ from crosscoder.report.html.plots import Plot, build_plots
 from crosscoder.report.html.section import Section
 from crosscoder.report.html.sections import build_sections
 from crosscoder.report.numbers import format_number
+from crosscoder.report.planted import PlantedBehaviour, read_planted
 from crosscoder.report.run_files import RunFiles
 
 # at the top of the page: eval, scalar (all of its sources), style of the number, meaning
@@ -110,6 +111,11 @@ class Inputs:
     def config(self) -> str:
         """Return the text of config.yaml."""
         return self.files.config
+
+    @cached_property
+    def planted_behaviour(self) -> PlantedBehaviour | None:
+        """Return what was planted in the models, if they are an organism's."""
+        return read_planted(self.config, self.results)
 
     @property
     def lms(self) -> dict[str, str]:

@@ -111,6 +111,7 @@ SECTIONS = {
     "steering": 2,
     "patching": 2,
     "equivalence": 1,
+    "methods": 2,
     "compare": 2,
 }  # and their plots
 

@@ -320,6 +320,7 @@ def interventions(table: LatentTable, n: int = 5) -> list[Result]:
         steering(table, n),
         patching(n),
         equivalence(table),
+        methods(table),
         comparison(table),
         stability(),
     ]
@@ -615,6 +616,27 @@ def stability() -> Result:
     varied = ["initial directions", "order of the tokens"]
     meta = {"n_tokens": 23_787, "seeds": [1, 2], "varied": varied, "seed": 0, "seconds": 430.0}
     return Result("stability", {"found_again/all": 0.36}, tables, meta)
+
+
+def methods(table: LatentTable) -> Result:
+    """Build a methods result: the crosscoder finds the behaviour, the others do not."""
+    aurocs = {"crosscoder_energy": [0.7, 0.97, 0.8], "pca": [0.6, 0.7], "token_kl": [0.5]}
+    rows, evidence, removal = [], [], []
+    for name, own in aurocs.items():
+        found = [rank for rank, auroc in enumerate(own, start=1) if auroc > 0.9]
+        row = {"method": name, "evidence": "latent", "pieces": len(own), "uses_labels": False}
+        row |= {"found": found[0] if found else None, "AUROC": max(own), "chance AUROC": 0.6}
+        rows.append(row | {"removed@1": 0.5, "KL plain@1": 0.01})
+        for rank, auroc in enumerate(own, start=1):
+            piece = {"method": name, "rank": rank, "kind": "latent", "piece": f"{ANSWER} {rank}"}
+            evidence.append(piece | {"latent": rank, "weight": 1 / rank, "AUROC": auroc})
+    for size, removed in ((1, 0.5), (4, 0.8), (16, 1.0)):
+        row = {"method": "crosscoder_energy", "size": size, "pieces": size, "rate": 1 - removed}
+        removal.append(row | {"removed": removed, "KL plain": 0.01 * size})
+    planted = {"description": "Novices <b>get</b> praise.", "vocabulary": ["lovely", "worry"]}
+    meta = {"n_questions": 5, "groups": ["novice", "expert"], "planted": planted, "seconds": 99.0}
+    tables = {"methods": rows, "evidence": evidence, "removal": removal}
+    return Result("methods", {"found/crosscoder_energy": 2.0}, tables, meta)
 
 
 def comparison(table: LatentTable) -> Result:

@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from crosscoder.core.model import Crosscoder
 from crosscoder.core.types import Decoder
 from crosscoder.errors import NotApplicable, UserError
 from crosscoder.lm import Hookpoint, Pair
-from crosscoder.lm.head import get_final_norm, get_head
+from crosscoder.lm.head import apply_head, get_final_norm, get_head
 from crosscoder.lm.jacobian import Jacobian
 from crosscoder.lm.jacobian_cache import load_jacobian
 from crosscoder.lm.lens_contexts import LensContexts
@@ -168,12 +168,4 @@ def compute_logits(
         directions = directions.float() @ jacobian.T.to(directions.device)
     # the module knows whether its weight is around 0 (Gemma) or around 1 (Llama)
     hidden = get_final_norm(model)(directions.to(model.device, model.dtype))
-    head = get_head(model)
-    if ids is None:
-        return head(hidden)
-    ids = ids.to(model.device)
-    if type(head) is not nn.Linear:
-        return head(hidden)[:, ids]
-    # a few thousand rows of a large unembedding: many times faster
-    bias = None if head.bias is None else head.bias[ids]
-    return nn.functional.linear(hidden, head.weight[ids], bias)
+    return apply_head(get_head(model), hidden, ids)

@@ -67,17 +67,26 @@ def remove_mean_difference(crosscoder: Crosscoder, a: Tensor, b: Tensor) -> Inte
 
 def remove_probe(crosscoder: Crosscoder, a: Tensor, b: Tensor, seed: int = 0) -> Intervention:
     """Project out the direction by which a logistic regression separates a from b, per source."""
+    both = torch.cat([a, b])
+    weights = []
+    for x in crosscoder.sources.split(both).values():
+        weights.append(fit_probe(x[: len(a)], x[len(a) :], seed))
+    return _project_out(crosscoder, torch.cat(weights), b.mean(0))
+
+
+def fit_probe(a: Tensor, b: Tensor, seed: int = 0) -> Tensor:
+    """Return the direction [d_source] by which a logistic regression separates a from b.
+
+    The regression sees standardised activations. The direction is in raw units.
+    """
     from sklearn.linear_model import LogisticRegression
 
     both = torch.cat([a, b])
-    scale = crosscoder.sources.split(both.std(0).clamp(min=1e-6))
+    scale = both.std(0).clamp(min=1e-6)
     labels = np.repeat([1, 0], [len(a), len(b)])
-    weights = []
-    for name, x in crosscoder.sources.split(both - both.mean(0)).items():
-        regression = LogisticRegression(C=0.01, max_iter=1000, random_state=seed)
-        regression.fit((x / scale[name]).numpy(), labels)
-        weights.append(torch.from_numpy(regression.coef_[0]).float() / scale[name])
-    return _project_out(crosscoder, torch.cat(weights), b.mean(0))
+    regression = LogisticRegression(C=0.01, max_iter=1000, random_state=seed)
+    regression.fit(((both - both.mean(0)) / scale).numpy(), labels)
+    return torch.from_numpy(regression.coef_[0]).float() / scale
 
 
 def _project_out(crosscoder: Crosscoder, direction: Tensor, target: Tensor) -> Intervention:

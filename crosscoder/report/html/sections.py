@@ -7,6 +7,7 @@ from crosscoder.report.html.ablation import build_ablation_section
 from crosscoder.report.html.behaviour import build_behaviour_section
 from crosscoder.report.html.compare import build_compare_section
 from crosscoder.report.html.equivalence import build_equivalence_section
+from crosscoder.report.html.methods import build_methods_section
 from crosscoder.report.html.patching import build_patching_section
 from crosscoder.report.html.section import Section
 from crosscoder.report.html.stability import build_stability_section
@@ -18,6 +19,7 @@ SECTIONS: dict[str, Callable[[Result, Sequence[str]], Section]] = {
     "steering": build_steering_section,
     "patching": build_patching_section,
     "equivalence": build_equivalence_section,
+    "methods": build_methods_section,
     "compare": build_compare_section,
     "stability": build_stability_section,
 }

@@ -20,6 +20,8 @@ MAX_SOURCES = 5  # columns of a table of scalars
 N_PRINTED_ANSWERS = 2
 # last words of columns that number something
 IDENTIFIERS = ("latent", "twin", "token", "id", "document", "position", "seed", "layer", "year")
+METHODS = "methods"  # table of the eval methods, one row per method
+EVIDENCE = "evidence"  # table of the same eval, of which the first piece of each method is printed
 NO_SOURCE = "all"  # column of scalars without a source
 
 
@@ -69,10 +71,17 @@ def show_pairs(title: str, pairs: Sequence[tuple[str, Any]], is_whole: bool = Fa
 def show_result(result: Result, title: str | None = None) -> None:
     """Print an eval's scalars and its tables."""
     coverage = format_coverage(result.meta)
-    show(title or result.name, group_by_source(result.scalars), coverage or None)
+    scalars = result.scalars
+    if METHODS in result.tables:  # its rows have the scalars of the methods as columns
+        names = {row.get("method") for row in result.tables[METHODS]}
+        scalars = {key: value for key, value in scalars.items() if key.split("/")[-1] not in names}
+    show(title or result.name, group_by_source(scalars), coverage or None)
     for name, rows in list_tables(result).items():
         if name == "answers":
             show_answers(result)
+        elif name == EVIDENCE:
+            first = [row for row in rows if row.get("rank") == 1]
+            show(f"{result.name}: the first piece of each method", first)
         else:
             show(f"{result.name}: {name}", rows)
 

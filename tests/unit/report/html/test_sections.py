@@ -18,10 +18,11 @@ PLOTS = {
     "steering": ["steering-contrast", "steering-rate"],
     "patching": ["patching", "patching-base"],
     "equivalence": ["equivalence"],
+    "methods": ["methods-ranks", "methods-removal"],
     "compare": ["compare-quality", "compare-classes"],
     "stability": [],
 }
-WITHOUT_ANSWERS = ("patching", "equivalence", "compare", "stability")
+WITHOUT_ANSWERS = ("patching", "equivalence", "methods", "compare", "stability")
 
 
 @pytest.fixture(scope="module")

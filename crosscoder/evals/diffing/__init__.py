@@ -1,0 +1,1 @@
+"""Methods that say what a finetuning changed, and the scores of the evidence they return."""
