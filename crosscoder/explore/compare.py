@@ -1,0 +1,55 @@
+"""Compare two prompts: which latents differ between them, and change the models' difference most.
+
+    score_j = |mean f_j(first) − mean f_j(second)| · ‖d_j^chat − d_j^base‖
+
+Means are over the tokens of the user's text. A latent that is equally active in both prompts, or
+that both models write alike, has a score of 0.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crosscoder.core.model import Crosscoder
+from crosscoder.core.types import PerLatent
+from crosscoder.explore.read_prompt import PromptReading
+
+N_SHOWN = 40
+
+
+def compare_readings(
+    crosscoder: Crosscoder, first: PromptReading, second: PromptReading
+) -> list[dict[str, Any]]:
+    """Return a row for each latent with the largest scores, largest first."""
+    means = (compute_mean(first), compute_mean(second))
+    written = measure_writing(crosscoder)
+    score = (means[0] - means[1]).abs() * written
+    rows = []
+    for latent in score.topk(min(N_SHOWN, len(score))).indices.tolist():
+        if not score[latent] > 0:
+            break
+        row = {
+            "latent": latent,
+            "first": float(means[0][latent]),
+            "second": float(means[1][latent]),
+            "writes": float(written[latent]),
+            "score": float(score[latent]),
+        }
+        rows.append(row)
+    return rows
+
+
+def compute_mean(reading: PromptReading) -> PerLatent:
+    """Return the mean f of each latent over the tokens of the user's text."""
+    weights = reading.is_text.to(reading.code.values)
+    weights = weights / weights.sum()
+    index = reading.code.index
+    terms = reading.code.values * weights[index.rows]
+    return terms.new_zeros(index.n_latents).index_add(0, index.latents, terms)
+
+
+def measure_writing(crosscoder: Crosscoder) -> Tensor:
+    """Return ‖d_j^chat − d_j^base‖ of each latent."""
+    first, second = crosscoder.sources.require_comparable("the difference of two models")
+    return torch.linalg.vector_norm(crosscoder.decoder(first) - crosscoder.decoder(second), dim=-1)
