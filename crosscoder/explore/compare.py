@@ -8,12 +8,8 @@ that both models write alike, has a score of 0.
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from crosscoder.core.model import Crosscoder
-from crosscoder.core.types import PerLatent
-from crosscoder.explore.read_prompt import PromptReading
+from crosscoder.explore.read_prompt import PromptReading, compute_mean, measure_writing
 
 N_SHOWN = 40
 
@@ -38,18 +34,3 @@ def compare_readings(
         }
         rows.append(row)
     return rows
-
-
-def compute_mean(reading: PromptReading) -> PerLatent:
-    """Return the mean f of each latent over the tokens of the user's text."""
-    weights = reading.is_text.to(reading.code.values)
-    weights = weights / weights.sum()
-    index = reading.code.index
-    terms = reading.code.values * weights[index.rows]
-    return terms.new_zeros(index.n_latents).index_add(0, index.latents, terms)
-
-
-def measure_writing(crosscoder: Crosscoder) -> Tensor:
-    """Return ‖d_j^chat − d_j^base‖ of each latent."""
-    first, second = crosscoder.sources.require_comparable("the difference of two models")
-    return torch.linalg.vector_norm(crosscoder.decoder(first) - crosscoder.decoder(second), dim=-1)

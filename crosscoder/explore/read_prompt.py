@@ -18,7 +18,7 @@ from torch import Tensor
 
 from crosscoder.core.model import Crosscoder
 from crosscoder.core.sparse import SparseCode
-from crosscoder.core.types import Acts, Kind
+from crosscoder.core.types import Acts, Kind, PerLatent
 from crosscoder.explore.prompts import Prompt
 from crosscoder.explore.session import Session
 from crosscoder.lm.hooks import Hookpoint, run_decoder
@@ -26,6 +26,7 @@ from crosscoder.lm.log_probs import compute_kls_in_chunks
 from crosscoder.lm.types import PreTrainedModel
 
 MAX_LATENTS = 256  # of a token that are sent to the page
+MAX_SUMMARY = 60  # latents of a prompt
 NO_TEXT = (Kind.SPECIAL, Kind.TEMPLATE)
 
 
@@ -109,6 +110,7 @@ def run_with_hooks(
     return found, hidden[0]
 
 
+@torch.no_grad()
 def measure_difference(crosscoder: Crosscoder, reading: PromptReading) -> tuple[Tensor, Tensor]:
     """Return the norm of the difference, and the part of it that is explained, [tokens] each."""
     first, second = crosscoder.sources.require_comparable("the difference of two models")
@@ -142,9 +144,42 @@ def describe_reading(session: Session, reading: PromptReading) -> dict[str, Any]
             "explained": explained.tolist(),
         },
         "latents": list_latents(session.crosscoder, reading.code),
+        "summary": summarise_latents(session.crosscoder, reading),
     }
 
 
+def summarise_latents(crosscoder: Crosscoder, reading: PromptReading) -> list[dict[str, Any]]:
+    """Return a row for each latent that writes most of the models' difference on the user's text.
+
+    `writes` is the mean over tokens of f_j · ‖d_j^chat − d_j^base‖.
+    """
+    mean = compute_mean(reading)
+    writes = mean * measure_writing(crosscoder)
+    rows = []
+    for latent in writes.topk(min(MAX_SUMMARY, len(writes))).indices.tolist():
+        if mean[latent] > 0:
+            row = {"latent": latent, "mean": float(mean[latent]), "writes": float(writes[latent])}
+            rows.append(row)
+    return rows
+
+
+def compute_mean(reading: PromptReading) -> PerLatent:
+    """Return the mean f of each latent over the tokens of the user's text."""
+    weights = reading.is_text.to(reading.code.values)
+    weights = weights / weights.sum()
+    index = reading.code.index
+    terms = reading.code.values * weights[index.rows]
+    return terms.new_zeros(index.n_latents).index_add(0, index.latents, terms)
+
+
+@torch.no_grad()
+def measure_writing(crosscoder: Crosscoder) -> PerLatent:
+    """Return ‖d_j^chat − d_j^base‖ of each latent."""
+    first, second = crosscoder.sources.require_comparable("the difference of two models")
+    return torch.linalg.vector_norm(crosscoder.decoder(first) - crosscoder.decoder(second), dim=-1)
+
+
+@torch.no_grad()
 def list_latents(crosscoder: Crosscoder, code: SparseCode) -> list[list[tuple[int, float]]]:
     """Return the active latents of each token with their f, those that write most first."""
     norms = [crosscoder.decoder(source).norm(dim=-1) for source in crosscoder.sources.names]

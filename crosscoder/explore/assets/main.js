@@ -1,0 +1,333 @@
+// The page: it reads what was typed, asks the server, and shows what comes back.
+
+import { addToken, countTokens, endAnswers, getAnswers, getIds, onAnswerToken, showSaved, startAnswers } from "./answers.js";
+import { Composer } from "./composer.js";
+import { addEdit, getEdits, isEdited, onEdit, setEdits } from "./edits.js";
+import { listExperiments, namedExperiment, openExperiment, saveExperiment, showCode } from "./experiments.js";
+import { editButton, label, line, link, sign } from "./latent.js";
+import { clearNextTokens, drawNextTokens } from "./next_tokens.js";
+import { FIGURES, boundsOf, colourStrip, drawStrip, hideHover } from "./strip.js";
+import { follow, onJob, stop, work } from "./stream.js";
+
+const N_TOP = 16; // latents at the side
+const N_TOKEN = 12; // latents of a token
+const $ = (id) => document.getElementById(id);
+const settings = readJson("settings");
+const composers = { first: new Composer($("composer-first"), "prompt", settings.has_chats), second: null };
+const readings = { first: null, second: null };
+const SAMPLING = ["temperature", "top_p", "top_k", "seed", "max_new_tokens"];
+let status = "starting";
+let order = "writes";
+let asked = null; // the request whose answers are shown
+
+// --- status and errors ---
+
+function setStatus(text) {
+  $("status").textContent = text;
+}
+
+function showError(error) {
+  $("error").textContent = error ? error.message ?? String(error) : "";
+  $("error").hidden = !error;
+}
+
+/** Do something that asks the server, and show its error if it fails. */
+async function attempt(action) {
+  showError(null);
+  try {
+    return await action();
+  } catch (error) {
+    showError(error);
+    return false;
+  }
+}
+
+function describeQueue(event) {
+  if (event.event === "queued") setStatus(event.n_before ? `waiting for ${event.n_before} before it` : "working");
+  if (event.event === "started") setStatus("working");
+}
+
+async function watchLoading() {
+  await follow("loading", (event) => {
+    if (event.event === "progress") status = event.text;
+    if (event.event === "done") status = "ready";
+    if (event.event === "failed") showError(new Error(event.error));
+    setStatus(event.event === "failed" ? "the models are not loaded" : status);
+  });
+}
+
+// --- requests ---
+
+function getRequest() {
+  const sampling = Object.fromEntries(SAMPLING.map((name) => [name, $(name).valueAsNumber]));
+  const missing = SAMPLING.find((name) => !$(name).checkValidity() || Number.isNaN(sampling[name]));
+  if (missing) {
+    $("sampling").open = true;
+    $(missing).focus();
+    throw new Error(`${missing.replaceAll("_", " ")} is from ${$(missing).min} to ${$(missing).max}`);
+  }
+  return { prompt: composers.first.get(), edits: getEdits(), sampling };
+}
+
+const isComparing = () => !$("composer-second").hidden;
+
+async function readPrompts() {
+  const { first, second } = composers;
+  if (!isComparing()) return work("read", { prompt: first.get() }, takeEvent);
+  return work("compare", { first: first.get(), second: second.get() }, takeEvent);
+}
+
+function takeEvent(event) {
+  describeQueue(event);
+  if (event.event === "reading") showReading(event.place ?? "first", event);
+  if (event.event === "comparison") showComparison(event.rows);
+}
+
+async function generate() {
+  const request = getRequest();
+  if (!(await work("read", { prompt: request.prompt }, takeEvent))) return setStatus(status);
+  asked = request;
+  let begin = 0;
+  const isDone = await work("generate", request, (event) => {
+    describeQueue(event);
+    if (event.event === "columns") {
+      startAnswers(event.columns);
+      $("answers-note").textContent = "Marked: tokens that the unedited model does not write there. A click on a token shows what else could stand in its place.";
+      setStatus("generating");
+      begin = performance.now();
+    }
+    if (event.event === "token") {
+      addToken(event);
+      const seconds = (performance.now() - begin) / 1000;
+      if (seconds > 0.2) $("speed").textContent = `${formatNumber(countTokens() / seconds)} tokens per second`;
+    }
+  });
+  endAnswers(isDone ? "longest answer, ended" : "stopped");
+  await showCode(request);
+}
+
+// --- what was read ---
+
+function showReading(place, reading) {
+  readings[place] = reading;
+  if (place === "first" && !isComparing()) readings.second = null;
+  $("reading").hidden = false;
+  $("token").hidden = true;
+  $("strip-second").hidden = !readings.second;
+  $("comparison").hidden = $("comparison").hidden || !readings.second;
+  drawStrip($(`strip-${place}`), reading, (number) => openToken(place, number));
+  showColours();
+  showTop();
+}
+
+/** Colours: the three figures, and every edited or strong latent of the prompt. */
+function showColours() {
+  const chosen = $("colour").value || "kl";
+  const latents = [...getEdits().latents.map(({ latent }) => latent), ...(readings.first?.summary ?? []).slice(0, N_TOP).map(({ latent }) => latent)];
+  const names = [...Object.keys(FIGURES), ...new Set(latents.map((latent) => `latent-${latent}`))];
+  if (chosen.startsWith("latent-") && !names.includes(chosen)) names.push(chosen);
+  $("colour").replaceChildren(...names.map((name) => h("option", { value: name, selected: name === chosen }, FIGURES[name]?.title ?? name.replace("-", " "))));
+  colour();
+}
+
+function colour() {
+  const figure = $("colour").value;
+  const shown = Object.entries(readings).filter(([, reading]) => reading);
+  const bounds = boundsOf(shown.map(([, reading]) => reading), figure);
+  for (const [place, reading] of shown) colourStrip($(`strip-${place}`), reading, figure, bounds);
+  $("scale-low").textContent = formatNumber(bounds[0]);
+  $("scale-high").textContent = formatNumber(bounds[1]);
+  const latent = Number(figure.split("-")[1]);
+  $("colour-meaning").replaceChildren(...(FIGURES[figure] ? [FIGURES[figure].meaning] : [sign(latent), link(latent), " ", label(latent)]));
+}
+
+/** Colour the tokens by a latent. */
+function colourBy(latent) {
+  const name = `latent-${latent}`;
+  if (!Array.from($("colour").options).some(({ value }) => value === name)) $("colour").append(h("option", { value: name }, name.replace("-", " ")));
+  $("colour").value = name;
+  colour();
+}
+
+/** Latents at the side: of the prompt, or before anything was read those that differ most on all texts. */
+function showTop() {
+  const reading = readings.first;
+  $("order").hidden = !reading;
+  $("top-title").textContent = reading ? "Latents of this prompt" : "Latents that differ most";
+  if (!reading) return showTable();
+  const rows = [...reading.summary].sort((a, b) => b[order] - a[order]).slice(0, N_TOP);
+  const full = Math.max(...rows.map((row) => row[order]));
+  $("top").replaceChildren(...rows.map((row) => line(row.latent, row[order], full, colourButton(row.latent), editButton(row.latent, addEdit))));
+}
+
+function colourButton(latent) {
+  return h("button", { type: "button", class: "quiet", title: "Colour the tokens by this latent", "aria-label": `Colour the tokens by latent ${latent}`, onclick: () => colourBy(latent) }, "◐");
+}
+
+function showTable() {
+  const score = about.scores[0]?.column;
+  if (!score) return;
+  const values = column(score);
+  const rows = Array.from(latents.keys()).filter((row) => !Number.isNaN(values[row]));
+  rows.sort((a, b) => values[b] - values[a]);
+  $("top").replaceChildren(...rows.slice(0, N_TOP).map((row) => line(latents[row], values[row], values[rows[0]], editButton(latents[row], addEdit))));
+}
+
+// --- one token ---
+
+function showToken(title, active) {
+  $("token").hidden = false;
+  $("token-title").textContent = title;
+  const full = Math.max(...active.map(([, f]) => f), 0);
+  const rows = active.slice(0, N_TOKEN).map(([latent, f]) => line(latent, f, full, colourButton(latent), editButton(latent, addEdit)));
+  $("token-latents").replaceChildren(...(rows.length ? rows : [h("li", { class: "note" }, "none")]));
+  $("token-latents").parentElement.hidden = false;
+}
+
+/** Show a token of a prompt: its latents, and what may come after it. */
+async function openToken(place, number) {
+  hideHover();
+  const reading = readings[place];
+  showToken(`Token ${number}: ${reading.tokens[number].text}`, reading.latents[number]);
+  $("next-title").textContent = "What comes after it";
+  await listNext({ ...getRequest(), prompt: composers[place].get() }, [], number, null);
+}
+
+/** Show a token of an answer: what else could stand in its place. */
+async function openAnswerToken(name, number) {
+  const ids = getIds(name);
+  showToken(`Token ${number} of the answer: ${name}`, []);
+  $("token-latents").parentElement.hidden = true;
+  $("next-title").textContent = "What could stand in its place";
+  await listNext(asked, ids.slice(0, number), readings.first.tokens.length + number - 1, ids[number]);
+}
+
+async function listNext(request, answer, position, chosen) {
+  clearNextTokens("…");
+  await attempt(() =>
+    work("next_tokens", { request, answer, position }, (event) => {
+      describeQueue(event);
+      if (event.event === "next_tokens") drawNextTokens(event.rows, chosen);
+    }),
+  );
+}
+
+// --- two prompts ---
+
+function toggleComparison() {
+  const begins = !isComparing();
+  $("composer-second").hidden = !begins;
+  $("compare").textContent = begins ? "One prompt" : "Compare two prompts";
+  $("compare").setAttribute("aria-expanded", String(begins));
+  $("read").textContent = begins ? "Compare" : "Read only";
+  if (begins) {
+    composers.second ??= new Composer($("composer-second"), "second prompt", settings.has_chats, composers.first.get());
+    composers.second.focus();
+  } else {
+    readings.second = null;
+    $("strip-second").hidden = true;
+    $("comparison").hidden = true;
+  }
+}
+
+function showComparison(rows) {
+  $("comparison").hidden = false;
+  const head = ["latent", "", "first", "second", "difference written", "score", ""].map((name, place) => h("th", { scope: "col", class: place > 1 ? "n" : false }, name));
+  const figure = (value) => h("td", { class: "n" }, formatNumber(value));
+  const body = rows.map((row) =>
+    h("tr", {}, h("th", { scope: "row" }, sign(row.latent), link(row.latent)), h("td", {}, label(row.latent)), [row.first, row.second, row.writes, row.score].map(figure), h("td", {}, editButton(row.latent, addEdit))),
+  );
+  $("comparison-table").replaceChildren(h("thead", {}, h("tr", {}, head)), h("tbody", {}, body));
+}
+
+// --- experiments ---
+
+async function showExperiment() {
+  const name = namedExperiment();
+  if (!name) return;
+  await attempt(async () => {
+    const { request, answers } = await openExperiment(name);
+    composers.first.set(request.prompt);
+    setEdits(request.edits);
+    for (const one of SAMPLING) $(one).value = request.sampling[one];
+    describeSampling();
+    asked = request;
+    showSaved(answers);
+    $("name").value = name;
+  });
+}
+
+function describeSampling() {
+  const { temperature, seed, max_new_tokens: longest } = Object.fromEntries(SAMPLING.map((name) => [name, $(name).value]));
+  $("sampling-summary").textContent = `${Number(temperature) ? `temperature ${temperature}, seed ${seed}` : "greedy"}, at most ${longest} tokens`;
+}
+
+// --- the card of a latent ---
+
+/** Add a button to the report's card that edits its latent. */
+function extendCard() {
+  const match = /^#latent-(\d+)$/.exec(location.hash);
+  const buttons = $("card").querySelector(".buttons");
+  if (!match || !buttons || buttons.querySelector(".edit")) return;
+  const latent = Number(match[1]);
+  const onclick = () => {
+    closeCard();
+    addEdit(latent);
+  };
+  buttons.prepend(h("button", { type: "button", class: "edit", onclick }, isEdited(latent) ? "Edited" : "Edit"));
+}
+
+// --- events ---
+
+$("generate").addEventListener("click", () => attempt(generate));
+$("read").addEventListener("click", () => attempt(readPrompts));
+$("stop").addEventListener("click", stop);
+$("compare").addEventListener("click", toggleComparison);
+$("colour").addEventListener("change", colour);
+$("order").addEventListener("click", ({ target }) => {
+  if (!target.dataset.order) return;
+  order = target.dataset.order;
+  for (const button of $("order").children) button.setAttribute("aria-pressed", String(button === target));
+  showTop();
+});
+$("other").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const latent = $("other-latent").valueAsNumber;
+  if (rowOf.has(latent)) addEdit(latent);
+});
+$("save").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(async () => {
+    await saveExperiment($("name").value, { request: asked ?? getRequest(), answers: getAnswers() });
+    history.replaceState(null, "", `#experiment-${$("name").value}`);
+  });
+});
+for (const composer of document.querySelectorAll(".composer")) {
+  composer.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.tagName !== "TEXTAREA") return;
+    event.preventDefault();
+    attempt(isComparing() ? readPrompts : generate);
+  });
+}
+for (const name of SAMPLING) $(name).addEventListener("input", describeSampling);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && $("card").hidden) stop();
+});
+addEventListener("hashchange", showExperiment);
+new MutationObserver(extendCard).observe($("card"), { childList: true });
+onAnswerToken(openAnswerToken);
+onEdit(() => {
+  if (readings.first) showColours();
+});
+onJob((isRunning) => {
+  $("stop").disabled = !isRunning;
+  document.body.classList.toggle("working", isRunning);
+  if (!isRunning) setStatus(status);
+});
+describeSampling();
+showTop();
+extendCard();
+attempt(listExperiments);
+attempt(watchLoading);
+showExperiment();
+composers.first.focus();
