@@ -13,9 +13,11 @@ from crosscoder.terminal.console import TextConsole
 HOST = "127.0.0.1"
 PORT = 8137
 LIBRARIES = ("starlette", "uvicorn")  # of the extra `explore`
-DESCRIPTION = """Opens a page in which you type prompts, see what both models and the latents make of
-them, edit latents, and read the answers side by side. The page is served on this machine alone, at
-an address with a random token that is printed at the start. Ctrl-C ends it."""
+DESCRIPTION = (
+    "Opens a page in which you type prompts, see what both models and the latents make of them, "
+    "edit latents, and read the answers side by side. The page is served on this machine alone, at "
+    "an address with a random token that is printed at the start. Ctrl-C ends it."
+)
 
 
 @exit_on_error()

@@ -11,7 +11,7 @@ from typing import Any
 from crosscoder.core.model import Crosscoder
 from crosscoder.explore.read_prompt import PromptReading, compute_mean, measure_writing
 
-N_SHOWN = 40
+N_SHOWN = 20
 
 
 def compare_readings(

@@ -1,7 +1,7 @@
 """Refuse requests that do not come from the page itself.
 
-The page runs models and writes files, so no other page in the browser may use it. The socket listens
-on 127.0.0.1 only. Each request needs three things:
+The page runs models and writes files, so no other page in the browser may use it. The socket
+listens on 127.0.0.1 only. Each request needs three things:
 
     Host     the own address: a foreign name that resolves to 127.0.0.1 is refused (DNS rebinding)
     Origin   the own address, if the browser sends one: requests of other pages are refused

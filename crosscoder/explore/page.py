@@ -49,7 +49,7 @@ class Page:
         )
 
     def find_asset(self, folder: str, name: str) -> Path | None:
-        """Return a script or a style sheet of the report or of this page; None for anything else."""
+        """Return a script or style sheet of the report or of this page; None for anything else."""
         folders = {"report": REPORT_ASSETS, "explore": ASSETS}
         known = {path.name: path for path in folders.get(folder, Path()).glob("*.*")}
         path = known.get(name)

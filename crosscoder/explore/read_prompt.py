@@ -88,7 +88,7 @@ def read_prompt(
 def run_with_hooks(
     model: PreTrainedModel, hookpoints: Sequence[Hookpoint], ids: Sequence[int]
 ) -> tuple[dict[Hookpoint, Tensor], Float[Tensor, "tokens d_model"]]:
-    """Run a model up to its head, and return the activations at hookpoints and after the last layer.
+    """Run a model up to its head; return activations at hookpoints and final hidden states.
 
     Args:
         model: The language model.

@@ -9,6 +9,8 @@ export class Composer {
     this.element = element;
     this.title = title;
     this.hasChats = hasChats;
+    // a narrower editor needs more lines
+    new ResizeObserver(() => this.fitAll()).observe(element);
     this.set(prompt ?? { kind: hasChats ? "chat" : "text", turns: [""], system: "" });
   }
 
@@ -41,6 +43,10 @@ export class Composer {
     const shown = this.kind === "text" ? this.turns.slice(0, 1) : this.turns;
     const turns = shown.map((text, number) => this.drawTurn(text, number));
     this.element.replaceChildren(...[kinds, this.kind === "chat" ? this.drawSystem() : null, ...turns, this.kind === "chat" ? this.drawButtons() : null].filter(Boolean));
+    this.fitAll();
+  }
+
+  fitAll() {
     for (const area of this.element.querySelectorAll("textarea")) fit(area);
   }
 

@@ -6,8 +6,8 @@ import { addEdit, getEdits, isEdited, onEdit, setEdits } from "./edits.js";
 import { listExperiments, namedExperiment, openExperiment, saveExperiment, showCode } from "./experiments.js";
 import { editButton, label, line, link, sign } from "./latent.js";
 import { clearNextTokens, drawNextTokens } from "./next_tokens.js";
-import { FIGURES, boundsOf, colourStrip, drawStrip, hideHover } from "./strip.js";
-import { follow, onJob, stop, work } from "./stream.js";
+import { FIGURES, boundsOf, colourStrip, drawStrip, hideHover, showBlank } from "./strip.js";
+import { follow, onJobs, stopAll, work } from "./stream.js";
 
 const N_TOP = 16; // latents at the side
 const N_TOKEN = 12; // latents of a token
@@ -73,8 +73,8 @@ const isComparing = () => !$("composer-second").hidden;
 
 async function readPrompts() {
   const { first, second } = composers;
-  if (!isComparing()) return work("read", { prompt: first.get() }, takeEvent);
-  return work("compare", { first: first.get(), second: second.get() }, takeEvent);
+  if (!isComparing()) return work("prompt", "read", { prompt: first.get() }, takeEvent);
+  return work("prompt", "compare", { first: first.get(), second: second.get() }, takeEvent);
 }
 
 function takeEvent(event) {
@@ -85,10 +85,10 @@ function takeEvent(event) {
 
 async function generate() {
   const request = getRequest();
-  if (!(await work("read", { prompt: request.prompt }, takeEvent))) return setStatus(status);
+  if (!(await work("prompt", "read", { prompt: request.prompt }, takeEvent))) return;
   asked = request;
   let begin = 0;
-  const isDone = await work("generate", request, (event) => {
+  const isDone = await work("prompt", "generate", request, (event) => {
     describeQueue(event);
     if (event.event === "columns") {
       startAnswers(event.columns);
@@ -102,7 +102,7 @@ async function generate() {
       if (seconds > 0.2) $("speed").textContent = `${formatNumber(countTokens() / seconds)} tokens per second`;
     }
   });
-  endAnswers(isDone ? "longest answer, ended" : "stopped");
+  endAnswers(isDone ? "cut off" : "stopped");
   await showCode(request);
 }
 
@@ -188,7 +188,7 @@ function showToken(title, active) {
 async function openToken(place, number) {
   hideHover();
   const reading = readings[place];
-  showToken(`Token ${number}: ${reading.tokens[number].text}`, reading.latents[number]);
+  showToken(`Token ${number}: ${showBlank(reading.tokens[number].text)}`, reading.latents[number]);
   $("next-title").textContent = "What comes after it";
   await listNext({ ...getRequest(), prompt: composers[place].get() }, [], number, null);
 }
@@ -205,7 +205,7 @@ async function openAnswerToken(name, number) {
 async function listNext(request, answer, position, chosen) {
   clearNextTokens("…");
   await attempt(() =>
-    work("next_tokens", { request, answer, position }, (event) => {
+    work("token", "next_tokens", { request, answer, position }, (event) => {
       describeQueue(event);
       if (event.event === "next_tokens") drawNextTokens(event.rows, chosen);
     }),
@@ -281,7 +281,7 @@ function extendCard() {
 
 $("generate").addEventListener("click", () => attempt(generate));
 $("read").addEventListener("click", () => attempt(readPrompts));
-$("stop").addEventListener("click", stop);
+$("stop").addEventListener("click", stopAll);
 $("compare").addEventListener("click", toggleComparison);
 $("colour").addEventListener("change", colour);
 $("order").addEventListener("click", ({ target }) => {
@@ -311,7 +311,7 @@ for (const composer of document.querySelectorAll(".composer")) {
 }
 for (const name of SAMPLING) $(name).addEventListener("input", describeSampling);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && $("card").hidden) stop();
+  if (event.key === "Escape" && $("card").hidden) stopAll();
 });
 addEventListener("hashchange", showExperiment);
 new MutationObserver(extendCard).observe($("card"), { childList: true });
@@ -319,10 +319,10 @@ onAnswerToken(openAnswerToken);
 onEdit(() => {
   if (readings.first) showColours();
 });
-onJob((isRunning) => {
-  $("stop").disabled = !isRunning;
-  document.body.classList.toggle("working", isRunning);
-  if (!isRunning) setStatus(status);
+onJobs((n) => {
+  $("stop").disabled = n === 0;
+  document.body.classList.toggle("working", n > 0);
+  if (n === 0) setStatus(status);
 });
 describeSampling();
 showTop();

@@ -1,5 +1,7 @@
 // Table of the most probable next tokens, in every column.
 
+import { showBlank } from "./strip.js";
+
 const table = document.getElementById("next-tokens");
 const { models } = readJson("settings");
 const [base, chat] = models;
@@ -11,7 +13,7 @@ export function drawNextTokens(rows, chosen) {
   const columns = ORDER.filter((name) => name in rows[0].p);
   const head = h("tr", {}, h("th", { scope: "col" }, "token"), columns.map((name) => h("th", { scope: "col", class: "n" }, name)));
   const cell = (p) => h("td", { class: "n p", style: `--at: ${(100 * p).toFixed(2)}%` }, percent(p));
-  const body = rows.map(({ id, text, p }) => h("tr", { class: id === chosen ? "marked" : false }, h("th", { scope: "row" }, h("code", {}, text)), columns.map((name) => cell(p[name]))));
+  const body = rows.map(({ id, text, p }) => h("tr", { class: id === chosen ? "marked" : false }, h("th", { scope: "row" }, h("code", {}, showBlank(text))), columns.map((name) => cell(p[name]))));
   table.replaceChildren(h("caption", {}, "Probability in percent"), h("thead", {}, head), h("tbody", {}, body));
 }
 

@@ -1,17 +1,16 @@
 // Requests to the server. Work of the models is answered line by line, one event on each line.
 
-/** The job that is followed now: { number, controller }; null if none is. */
-let current = null;
+/** Jobs that are followed now, by channel: { number, controller }. */
+const running = new Map();
 const listeners = new Set();
 
-/** Call a function whenever a job begins or ends. */
-export function onJob(listener) {
+/** Call a function with the number of running jobs whenever a job begins or ends. */
+export function onJobs(listener) {
   listeners.add(listener);
 }
 
-function setCurrent(job) {
-  current = job;
-  for (const listener of listeners) listener(job !== null);
+function notify() {
+  for (const listener of listeners) listener(running.size);
 }
 
 /** Send JSON, and return the JSON of the answer. */
@@ -42,18 +41,19 @@ export async function follow(path, onEvent) {
 }
 
 /**
- * Ask for work of the models, and pass each event on; a job that is followed already is stopped first.
- * Returns whether the work was done; false if it was stopped.
+ * Ask for work of the models, and pass each event on. Work of another channel goes on beside it; a
+ * job of the same channel is stopped first. Returns false if it was stopped.
  */
-export async function work(path, body, onEvent) {
-  stop();
+export async function work(channel, path, body, onEvent) {
+  stopChannel(channel);
   const job = { number: null, controller: new AbortController() };
-  setCurrent(job);
+  running.set(channel, job);
+  notify();
   try {
     const response = await fetch(path, { method: "POST", body: JSON.stringify(body), signal: job.controller.signal });
     if (!response.ok) throw new Error((await response.json()).error);
     for await (const event of readEvents(response)) {
-      if (current !== job) return false;
+      if (running.get(channel) !== job) return false;
       if (event.event === "queued") job.number = event.job;
       if (event.event === "failed") throw new Error(event.error);
       if (event.event === "stopped") return false;
@@ -64,16 +64,23 @@ export async function work(path, body, onEvent) {
     if (error.name === "AbortError") return false;
     throw error;
   } finally {
-    if (current === job) setCurrent(null);
+    if (running.get(channel) === job) {
+      running.delete(channel);
+      notify();
+    }
   }
 }
 
-/** Stop the job that is followed; return whether there was one. */
-export function stop() {
-  if (!current) return false;
-  const { number, controller } = current;
-  setCurrent(null);
-  controller.abort();
-  if (number !== null) fetch(`stop/${number}`, { method: "POST" });
-  return true;
+function stopChannel(channel) {
+  const job = running.get(channel);
+  if (!job) return;
+  running.delete(channel);
+  job.controller.abort();
+  if (job.number !== null) fetch(`stop/${job.number}`, { method: "POST" });
+  notify();
+}
+
+/** Stop every job that is followed. */
+export function stopAll() {
+  for (const channel of Array.from(running.keys())) stopChannel(channel);
 }

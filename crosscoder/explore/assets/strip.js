@@ -14,6 +14,9 @@ export const FIGURES = {
   explained: { title: "explained part of the difference", meaning: "1 − ‖δ − δ̂‖² / ‖δ‖²: 1 if the latents explain the whole difference, below 0 if they add to it." },
 };
 
+/** A token of spaces, so that it can be seen. */
+export const showBlank = (text) => (text.trim() ? text : "␣".repeat(text.length));
+
 /** Values of the tokens by the name of a figure, or by `latent-123`. */
 function valuesOf(reading, figure) {
   if (figure in FIGURES) return reading.values[figure];
@@ -87,7 +90,7 @@ function showHover(piece, reading) {
   const lines = active.slice(0, N_HOVERED).map(([latent, f]) => h("li", {}, sign(latent), h("b", {}, String(latent)), label(latent), h("span", { class: "n" }, formatNumber(f))));
   const rest = active.length > N_HOVERED ? h("p", { class: "note" }, `and ${active.length - N_HOVERED} more`) : null;
   hover.replaceChildren(
-    ...[h("p", {}, h("code", {}, token.text), h("span", { class: "note" }, `token ${number}, ${token.kind}`)), h("dl", {}, figures), lines.length ? h("ul", {}, lines) : h("p", { class: "note" }, "no active latent"), rest].filter(Boolean),
+    ...[h("p", {}, h("code", {}, showBlank(token.text)), h("span", { class: "note" }, `token ${number}, ${token.kind}`)), h("dl", {}, figures), lines.length ? h("ul", {}, lines) : h("p", { class: "note" }, "no active latent"), rest].filter(Boolean),
   );
   hover.hidden = false;
   const at = piece.getBoundingClientRect();
