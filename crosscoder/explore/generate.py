@@ -114,7 +114,7 @@ class Writer:
             return
         self.ids.append(token)
         is_end = token in self.stop_ids
-        text = self.session.pair.tokenizer.decode(self.ids, skip_special_tokens=True)
+        text = str(self.session.pair.tokenizer.decode(self.ids, skip_special_tokens=True))
         added = ""
         if not text.endswith(UNFINISHED):
             added = text[len(self.text) :]

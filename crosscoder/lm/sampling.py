@@ -98,7 +98,8 @@ def sample_answer(
     """
     ids, _ = tokenize(tokenizer, prompt, opening=True)
     rows = torch.tensor([ids])
-    found = [step[0] for step in stream_tokens(model, rows, sampling, list_stop_ids(tokenizer))]
+    steps = stream_tokens(model, rows, sampling, list_stop_ids(tokenizer))
+    found = [step[0] for step in steps if step[0] is not None]
     return str(tokenizer.decode(found, skip_special_tokens=True)).strip()
 
 

@@ -113,8 +113,8 @@ def test_a_comparison_is_activity_times_what_is_written(session):
     for reading in readings:
         f = session.crosscoder.encode(reading.acts).to_dense()
         means.append(f[reading.is_text].mean(0))
-    apart = (session.crosscoder.decoder("chat") - session.crosscoder.decoder("base")).norm(dim=-1)
-    expected = (means[0] - means[1]).abs() * apart
+    apart = session.crosscoder.decoder("chat") - session.crosscoder.decoder("base")
+    expected = (means[0] - means[1]).abs() * apart.detach().norm(dim=-1)
     assert [row["latent"] for row in rows] == expected.argsort(descending=True)[
         : len(rows)
     ].tolist()
