@@ -22,6 +22,9 @@ from crosscoder.lm.log_probs import compute_log_probs
 from crosscoder.lm.sampling import Sampling, list_stop_ids, make_cache, stream_tokens
 from crosscoder.lm.types import PreTrainedModel
 
+# by name: each model, and the columns that its rows are
+Opened = dict[str, tuple[PreTrainedModel, list[str]]]
+
 EDITED = "edited {}"
 MAX_NEW_TOKENS = 1024
 N_TOKENS = 12  # in the table of next tokens
@@ -30,7 +33,7 @@ UNFINISHED = "�"  # the tokens so far end within a character
 
 @dataclass(frozen=True)
 class Request:
-    """What the page asks for.
+    """Prompt, edits and settings of one generation.
 
     Args:
         prompt: The prompt.
@@ -43,9 +46,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
 
 
-def open_models(
-    session: Session, edits: Edits, n_prompt: int, stack: ExitStack
-) -> dict[str, tuple[PreTrainedModel, list[str]]]:
+def open_models(session: Session, edits: Edits, n_prompt: int, stack: ExitStack) -> Opened:
     """Open the edits, and return each model with the columns that its rows are.
 
     Args:
@@ -55,7 +56,7 @@ def open_models(
         stack: The edits stay open as long as it does.
     """
     pair = session.pair
-    opened: dict[str, tuple[PreTrainedModel, list[str]]] = {}
+    opened: Opened = {}
     for name in session.models:
         model = pair[name]
         columns = [name]
@@ -66,6 +67,14 @@ def open_models(
             columns.append(EDITED.format(name))
         opened[name] = (model, columns)
     return opened
+
+
+def list_columns(opened: Opened) -> list[str]:
+    """List the columns of all models."""
+    columns = []
+    for _, names in opened.values():
+        columns += names
+    return columns
 
 
 def generate(session: Session, request: Request, job: Job) -> None:
@@ -83,7 +92,7 @@ def generate(session: Session, request: Request, job: Job) -> None:
             rows = torch.tensor([ids] * len(columns))
             writers[name] = [Writer(session, column, stop_ids) for column in columns]
             streams[name] = stream_tokens(model, rows, request.sampling, stop_ids)
-        job.emit("columns", columns=[one.column for some in writers.values() for one in some])
+        job.emit("columns", columns=list_columns(opened))
         while streams:
             for name in list(streams):
                 job.check()

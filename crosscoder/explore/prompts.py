@@ -13,7 +13,7 @@ MAX_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the models read.
+    """A prompt for both models.
 
     Args:
         kind: "chat" renders the turns with the chat template; "text" is read as it is.

@@ -1,4 +1,4 @@
-"""What the page works with: a run's crosscoder, its table of latents, and both models."""
+"""A run that is explored: its crosscoder, its table of latents, and both models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

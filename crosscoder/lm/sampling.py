@@ -26,7 +26,7 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen.
+    """Settings by which tokens are chosen.
 
     Args:
         max_new_tokens: Longest answer, in tokens.

@@ -29,7 +29,7 @@ def edits_of(latents: list[int], positions: str = "all") -> Edits:
     return Edits(chosen, positions)
 
 
-def run(session: Session, request: Request) -> dict[str, list[int]]:
+def generate_ids(session: Session, request: Request) -> dict[str, list[int]]:
     """Return the tokens of every column."""
     job = Job(lambda job: None)
     generate(session, request, job)
@@ -45,7 +45,7 @@ def test_columns_are_the_answers_of_edited_and_unedited_models(
     session, latents, positions, sampling
 ):
     request = Request(PROMPT, edits_of(latents, positions), sampling)
-    columns = run(session, request)
+    columns = generate_ids(session, request)
     pair, tokenizer = session.pair, session.pair.tokenizer
     texts = {
         name: tokenizer.decode(ids, skip_special_tokens=True).strip()
@@ -65,23 +65,27 @@ def test_columns_are_the_answers_of_edited_and_unedited_models(
 
 
 def test_an_edit_changes_the_answer_and_the_unedited_one_stays(session, latents):
-    plain = run(session, Request(PROMPT, Edits(), WARM))
+    plain = generate_ids(session, Request(PROMPT, Edits(), WARM))
     assert sorted(plain) == ["base", "chat"]
     strong = Edits([LatentEdit(latent, 4.0) for latent in latents])
-    edited = run(session, Request(PROMPT, strong, WARM))
+    edited = generate_ids(session, Request(PROMPT, strong, WARM))
     assert {name: edited[name] for name in plain} == plain
     assert edited["edited chat"] != edited["chat"]
 
 
 def test_an_edit_of_one_model_leaves_the_other_without_an_edited_column(session, latents):
     edits = Edits([LatentEdit(latents[0], 0.0, "base"), LatentEdit(latents[1], 1.0)])
-    assert sorted(run(session, Request(PROMPT, edits, WARM))) == ["base", "chat", "edited base"]
+    assert sorted(generate_ids(session, Request(PROMPT, edits, WARM))) == [
+        "base",
+        "chat",
+        "edited base",
+    ]
 
 
 def test_the_seed_decides(session):
     def answer(seed: int) -> dict[str, list[int]]:
         sampling = Sampling(max_new_tokens=12, temperature=1.0, seed=seed)
-        return run(session, Request(PROMPT, Edits(), sampling))
+        return generate_ids(session, Request(PROMPT, Edits(), sampling))
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
@@ -126,7 +130,7 @@ def test_next_tokens_are_the_models_own_probabilities(session, latents):
 
 def test_models_stay_in_memory_once(session, latents):
     before = {name: id(session.pair[name]) for name in session.models}
-    run(session, Request(PROMPT, edits_of(latents), WARM))
+    generate_ids(session, Request(PROMPT, edits_of(latents), WARM))
     assert {name: id(session.pair[name]) for name in session.models} == before
     assert set(session.pair.models.loaded) == set(session.pair.lms)
 
@@ -142,4 +146,4 @@ def test_models_stay_in_memory_once(session, latents):
 )
 def test_wrong_edits_are_refused(session, edits, message):
     with pytest.raises(UserError, match=message):
-        run(session, Request(PROMPT, edits(), WARM))
+        generate_ids(session, Request(PROMPT, edits(), WARM))

@@ -1,4 +1,4 @@
-"""What the page shows of a prompt against hooks, formulas in float64 and whole models."""
+"""Figures of a prompt against hooks, formulas in float64 and whole models."""
 
 import math
 

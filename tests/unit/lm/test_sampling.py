@@ -72,7 +72,8 @@ def test_a_row_ends_at_its_stop_token_and_the_other_goes_on(tiny_pair):
     first = [step[0] for step in steps if step[0] is not None]
     assert first[-1] == stop
     assert first.count(stop) == 1
-    assert [step[1] for step in steps] == [step[1] for step in free[: len(steps)]]
+    expected = [step[1] for step in free]
+    assert [step[1] for step in steps] == expected[: len(steps)]
 
 
 def test_the_tokens_that_end_an_answer(tiny_pair):
