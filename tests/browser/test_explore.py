@@ -6,14 +6,16 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from benchmarks.explore import measure
 from crosscoder.explore.__main__ import bind
 from crosscoder.explore.server import serve
 from crosscoder.explore.session import Session, open_session
-from crosscoder.lm import Pair
+from crosscoder.lm import Pair, load_pair
 from tests.helpers.explore_run import write_explorable_run
 
 CHROMIUM = next(
@@ -23,6 +25,8 @@ REQUIRED = os.environ.get("CROSSCODER_REQUIRE_BROWSER") == "1"
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium on PATH")
 
 expect.set_options(timeout=60_000)  # a busy machine answers slowly
+
+CACHE = os.environ.get("CROSSCODER_CACHE")  # the user's, before any fixture
 
 HOSTILE = "<img src=x onerror=window.hacked=1></textarea><script>window.hacked=1</script>"
 NARROW = {"width": 390, "height": 844}
@@ -46,7 +50,11 @@ def session(tmp_path_factory: pytest.TempPathFactory, tiny_pair: Pair) -> Sessio
 
 @pytest.fixture(scope="module")
 def address(session: Session) -> str:
-    """Serve the run from a thread, and return the address."""
+    return start(session)
+
+
+def start(session: Session) -> str:
+    """Serve a run from a thread, and return the address."""
     found: list[str] = []
     is_ready = threading.Event()
 
@@ -220,3 +228,33 @@ def test_a_phone_needs_no_horizontal_scrolling(page):
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= NARROW["width"]
     assert page.locator("#edits").bounding_box()["y"] < page.locator("#answers").bounding_box()["y"]
+
+
+@pytest.fixture
+def gemma(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Session:
+    """Explore a crosscoder with random weights of the default pair, converted if needed."""
+    if CACHE:
+        monkeypatch.setenv("CROSSCODER_CACHE", CACHE)
+    else:
+        monkeypatch.delenv("CROSSCODER_CACHE")
+    run = write_explorable_run(tmp_path / "run", load_pair("gemma3_270m"))
+    return open_session(str(run.folder), is_trusted=True)
+
+
+@pytest.mark.slow
+def test_the_default_pair_answers_as_fast_as_plain_generation(browser, gemma):
+    address = start(gemma)
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        expect(page.locator("#status")).to_have_text("ready", timeout=600_000)
+        page.locator("#top").get_by_role("button", name=re.compile("^Edit latent")).first.click()
+        texts = generate(page, "Is this code correct? values = 12/0")
+        assert set(texts) == {"base", "chat", "edited chat", "edited base"}
+        assert all(len(text) > 5 for text in texts.values())
+    found = measure(gemma, n_read=60, n_generated=32, turns=3)
+    assert found["n_read"] >= 60
+    assert found["read_seconds"] <= 1.5
+    assert found["edited_over_plain"] >= 0.8
+    assert len(gemma.pair.models.loaded) == 2

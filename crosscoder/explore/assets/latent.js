@@ -22,13 +22,13 @@ export function label(latent) {
   const text = has("label") ? column("label")[row] : "";
   if (text) return h("span", { class: "label" }, text);
   const promoted = words ? column(words)[row].slice(0, N_WORDS) : [];
-  return h("span", { class: "label", title: "Tokens that it promotes" }, promoted.map((word) => h("code", {}, word)));
+  return h("span", { class: "label", title: "Tokens that it promotes" }, promoted.map((word) => h("code", {}, word.trimStart() || "␣")));
 }
 
 /** One line: sign, number, label, a value with a bar, and whatever comes after. */
-export function line(latent, value, full, ...after) {
+export function line(latent, { value, full, style }, ...after) {
   const width = full > 0 ? Math.max(0, Math.min(100, (100 * value) / full)) : 0;
-  const bar = value === undefined ? null : h("span", { class: "value", style: `--at: ${width}%` }, formatNumber(value));
+  const bar = h("span", { class: "value", style: `--at: ${width}%` }, formatNumber(value, style));
   return h("li", { "data-latent": latent }, sign(latent), link(latent), label(latent), bar, after);
 }
 

@@ -87,7 +87,7 @@ async function generate() {
   const request = getRequest();
   if (!(await work("prompt", "read", { prompt: request.prompt }, takeEvent))) return;
   asked = request;
-  let begin = 0;
+  let begin = 0; // when the first token can come
   const isDone = await work("prompt", "generate", request, (event) => {
     describeQueue(event);
     if (event.event === "columns") {
@@ -102,7 +102,7 @@ async function generate() {
       if (seconds > 0.2) $("speed").textContent = `${formatNumber(countTokens() / seconds)} tokens per second`;
     }
   });
-  endAnswers(isDone ? "cut off" : "stopped");
+  if (begin) endAnswers(isDone ? "cut off" : "stopped");
   await showCode(request);
 }
 
@@ -155,9 +155,10 @@ function showTop() {
   $("order").hidden = !reading;
   $("top-title").textContent = reading ? "Latents of this prompt" : "Latents that differ most";
   if (!reading) return showTable();
+  $("top").title = order === "writes" ? "Mean activation on your text, times the norm of the difference of its two decoders" : "Mean activation on your text";
   const rows = [...reading.summary].sort((a, b) => b[order] - a[order]).slice(0, N_TOP);
   const full = Math.max(...rows.map((row) => row[order]));
-  $("top").replaceChildren(...rows.map((row) => line(row.latent, row[order], full, colourButton(row.latent), editButton(row.latent, addEdit))));
+  $("top").replaceChildren(...rows.map((row) => line(row.latent, { value: row[order], full }, colourButton(row.latent), editButton(row.latent, addEdit))));
 }
 
 function colourButton(latent) {
@@ -165,12 +166,13 @@ function colourButton(latent) {
 }
 
 function showTable() {
-  const score = about.scores[0]?.column;
-  if (!score) return;
+  if (!about.scores.length) return;
+  const [{ column: score, style, meaning }] = about.scores;
   const values = column(score);
+  $("top").title = meaning;
   const rows = Array.from(latents.keys()).filter((row) => !Number.isNaN(values[row]));
   rows.sort((a, b) => values[b] - values[a]);
-  $("top").replaceChildren(...rows.slice(0, N_TOP).map((row) => line(latents[row], values[row], values[rows[0]], editButton(latents[row], addEdit))));
+  $("top").replaceChildren(...rows.slice(0, N_TOP).map((row) => line(latents[row], { value: values[row], full: values[rows[0]], style }, editButton(latents[row], addEdit))));
 }
 
 // --- one token ---
@@ -179,7 +181,7 @@ function showToken(title, active) {
   $("token").hidden = false;
   $("token-title").textContent = title;
   const full = Math.max(...active.map(([, f]) => f), 0);
-  const rows = active.slice(0, N_TOKEN).map(([latent, f]) => line(latent, f, full, colourButton(latent), editButton(latent, addEdit)));
+  const rows = active.slice(0, N_TOKEN).map(([latent, f]) => line(latent, { value: f, full }, colourButton(latent), editButton(latent, addEdit)));
   $("token-latents").replaceChildren(...(rows.length ? rows : [h("li", { class: "note" }, "none")]));
   $("token-latents").parentElement.hidden = false;
 }

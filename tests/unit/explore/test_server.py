@@ -6,7 +6,8 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from crosscoder.explore.server import MAX_BODY, build_app
+from crosscoder.explore.routes import MAX_BODY
+from crosscoder.explore.server import build_app
 
 PORT = 8137
 CHAT = {"kind": "chat", "turns": ["Is this right?"], "system": ""}
