@@ -133,7 +133,12 @@ class Writer:
 
 @torch.no_grad()
 def tabulate_next_tokens(
-    session: Session, request: Request, answer: Sequence[int], position: int, job: Job
+    session: Session,
+    request: Request,
+    answer: Sequence[int],
+    position: int,
+    job: Job,
+    written: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the most probable next tokens of all columns at one token.
 
@@ -143,6 +148,7 @@ def tabulate_next_tokens(
         answer: Tokens after the prompt.
         position: Number of the token, counted from the prompt's first, after which to look.
         job: The job, which may be stopped.
+        written: Token that follows in the answer; it has a row even if it is improbable.
 
     Returns:
         A row for each token that is among the most probable ones of any column: its text and its
@@ -160,7 +166,7 @@ def tabulate_next_tokens(
             job.check()
             found = _compute_next(model, pieces, len(columns), position)
             tables |= dict(zip(columns, found, strict=True))
-    return _list_rows(session, tables)
+    return _list_rows(session, tables, written)
 
 
 def _compute_next(
@@ -183,11 +189,16 @@ def _compute_next(
     return compute_log_probs(model, hidden)
 
 
-def _list_rows(session: Session, tables: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+def _list_rows(
+    session: Session, tables: dict[str, torch.Tensor], written: int | None
+) -> list[dict[str, Any]]:
     """Return the rows of the table, most probable tokens first."""
     largest = torch.stack(list(tables.values())).amax(0)
+    tokens = largest.topk(min(N_TOKENS, len(largest))).indices.tolist()
+    if written is not None and written not in tokens:
+        tokens.append(written)
     rows = []
-    for token in largest.topk(min(N_TOKENS, len(largest))).indices.tolist():
+    for token in tokens:
         p = {column: float(table[token].exp()) for column, table in tables.items()}
         rows.append({"id": token, "text": session.get_text(token), "p": p})
     return rows

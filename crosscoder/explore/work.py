@@ -35,11 +35,13 @@ class NextTokensRequest:
         request: Prompt and edits.
         answer: Tokens after the prompt.
         position: Number of the token, counted from the prompt's first.
+        written: Token that follows in the answer, if any.
     """
 
     request: Request
     answer: list[int]
     position: int
+    written: int | None = None
 
 
 def read(session: Session, request: ReadRequest, job: Job) -> None:
@@ -59,7 +61,9 @@ def compare(session: Session, request: CompareRequest, job: Job) -> None:
 
 def list_next_tokens(session: Session, request: NextTokensRequest, job: Job) -> None:
     """List the most probable next tokens at one token."""
-    rows = tabulate_next_tokens(session, request.request, request.answer, request.position, job)
+    rows = tabulate_next_tokens(
+        session, request.request, request.answer, request.position, job, request.written
+    )
     job.emit("next_tokens", position=request.position, rows=rows)
 
 

@@ -1,23 +1,24 @@
 // The page: it reads what was typed, asks the server, and shows what comes back.
 
 import { addToken, countTokens, endAnswers, getAnswers, getIds, onAnswerToken, showSaved, startAnswers } from "./answers.js";
+import { colourButton, showColours } from "./colours.js";
+import { showComparison } from "./comparison.js";
 import { Composer } from "./composer.js";
 import { addEdit, getEdits, isEdited, onEdit, setEdits } from "./edits.js";
 import { listExperiments, namedExperiment, openExperiment, saveExperiment, showCode } from "./experiments.js";
-import { editButton, label, line, link, sign } from "./latent.js";
+import { editButton, line } from "./latent.js";
 import { clearNextTokens, drawNextTokens } from "./next_tokens.js";
-import { FIGURES, boundsOf, colourStrip, drawStrip, hideHover, showBlank } from "./strip.js";
+import { readings } from "./readings.js";
+import { showTop } from "./side.js";
+import { drawStrip, hideHover, showBlank } from "./strip.js";
 import { follow, onJobs, stopAll, work } from "./stream.js";
 
-const N_TOP = 16; // latents at the side
 const N_TOKEN = 12; // latents of a token
 const $ = (id) => document.getElementById(id);
 const settings = readJson("settings");
 const composers = { first: new Composer($("composer-first"), "prompt", settings.has_chats), second: null };
-const readings = { first: null, second: null };
 const SAMPLING = ["temperature", "top_p", "top_k", "seed", "max_new_tokens"];
 let status = "starting";
-let order = "writes";
 let asked = null; // the request whose answers are shown
 
 // --- status and errors ---
@@ -120,61 +121,6 @@ function showReading(place, reading) {
   showTop();
 }
 
-/** Colours: the three figures, and every edited or strong latent of the prompt. */
-function showColours() {
-  const chosen = $("colour").value || "kl";
-  const latents = [...getEdits().latents.map(({ latent }) => latent), ...(readings.first?.summary ?? []).slice(0, N_TOP).map(({ latent }) => latent)];
-  const names = [...Object.keys(FIGURES), ...new Set(latents.map((latent) => `latent-${latent}`))];
-  if (chosen.startsWith("latent-") && !names.includes(chosen)) names.push(chosen);
-  $("colour").replaceChildren(...names.map((name) => h("option", { value: name, selected: name === chosen }, FIGURES[name]?.title ?? name.replace("-", " "))));
-  colour();
-}
-
-function colour() {
-  const figure = $("colour").value;
-  const shown = Object.entries(readings).filter(([, reading]) => reading);
-  const bounds = boundsOf(shown.map(([, reading]) => reading), figure);
-  for (const [place, reading] of shown) colourStrip($(`strip-${place}`), reading, figure, bounds);
-  $("scale-low").textContent = formatNumber(bounds[0]);
-  $("scale-high").textContent = formatNumber(bounds[1]);
-  const latent = Number(figure.split("-")[1]);
-  $("colour-meaning").replaceChildren(...(FIGURES[figure] ? [FIGURES[figure].meaning] : [sign(latent), link(latent), " ", label(latent)]));
-}
-
-/** Colour the tokens by a latent. */
-function colourBy(latent) {
-  const name = `latent-${latent}`;
-  if (!Array.from($("colour").options).some(({ value }) => value === name)) $("colour").append(h("option", { value: name }, name.replace("-", " ")));
-  $("colour").value = name;
-  colour();
-}
-
-/** Latents at the side: of the prompt, or before anything was read those that differ most on all texts. */
-function showTop() {
-  const reading = readings.first;
-  $("order").hidden = !reading;
-  $("top-title").textContent = reading ? "Latents of this prompt" : "Latents that differ most";
-  if (!reading) return showTable();
-  $("top").title = order === "writes" ? "Mean activation on your text, times the norm of the difference of its two decoders" : "Mean activation on your text";
-  const rows = [...reading.summary].sort((a, b) => b[order] - a[order]).slice(0, N_TOP);
-  const full = Math.max(...rows.map((row) => row[order]));
-  $("top").replaceChildren(...rows.map((row) => line(row.latent, { value: row[order], full }, colourButton(row.latent), editButton(row.latent, addEdit))));
-}
-
-function colourButton(latent) {
-  return h("button", { type: "button", class: "quiet", title: "Colour the tokens by this latent", "aria-label": `Colour the tokens by latent ${latent}`, onclick: () => colourBy(latent) }, "◐");
-}
-
-function showTable() {
-  if (!about.scores.length) return;
-  const [{ column: score, style, meaning }] = about.scores;
-  const values = column(score);
-  $("top").title = meaning;
-  const rows = Array.from(latents.keys()).filter((row) => !Number.isNaN(values[row]));
-  rows.sort((a, b) => values[b] - values[a]);
-  $("top").replaceChildren(...rows.slice(0, N_TOP).map((row) => line(latents[row], { value: values[row], full: values[rows[0]], style }, editButton(latents[row], addEdit))));
-}
-
 // --- one token ---
 
 function showToken(title, active) {
@@ -204,12 +150,12 @@ async function openAnswerToken(name, number) {
   await listNext(asked, ids.slice(0, number), readings.first.tokens.length + number - 1, ids[number]);
 }
 
-async function listNext(request, answer, position, chosen) {
+async function listNext(request, answer, position, written) {
   clearNextTokens("…");
   await attempt(() =>
-    work("token", "next_tokens", { request, answer, position }, (event) => {
+    work("token", "next_tokens", { request, answer, position, written }, (event) => {
       describeQueue(event);
-      if (event.event === "next_tokens") drawNextTokens(event.rows, chosen);
+      if (event.event === "next_tokens") drawNextTokens(event.rows, written);
     }),
   );
 }
@@ -230,16 +176,6 @@ function toggleComparison() {
     $("strip-second").hidden = true;
     $("comparison").hidden = true;
   }
-}
-
-function showComparison(rows) {
-  $("comparison").hidden = false;
-  const head = ["latent", "", "first", "second", "difference written", "score", ""].map((name, place) => h("th", { scope: "col", class: place > 1 ? "n" : false }, name));
-  const figure = (value) => h("td", { class: "n" }, formatNumber(value));
-  const body = rows.map((row) =>
-    h("tr", {}, h("th", { scope: "row" }, sign(row.latent), link(row.latent)), h("td", {}, label(row.latent)), [row.first, row.second, row.writes, row.score].map(figure), h("td", {}, editButton(row.latent, addEdit))),
-  );
-  $("comparison-table").replaceChildren(h("thead", {}, h("tr", {}, head)), h("tbody", {}, body));
 }
 
 // --- experiments ---
@@ -285,18 +221,6 @@ $("generate").addEventListener("click", () => attempt(generate));
 $("read").addEventListener("click", () => attempt(readPrompts));
 $("stop").addEventListener("click", stopAll);
 $("compare").addEventListener("click", toggleComparison);
-$("colour").addEventListener("change", colour);
-$("order").addEventListener("click", ({ target }) => {
-  if (!target.dataset.order) return;
-  order = target.dataset.order;
-  for (const button of $("order").children) button.setAttribute("aria-pressed", String(button === target));
-  showTop();
-});
-$("other").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const latent = $("other-latent").valueAsNumber;
-  if (rowOf.has(latent)) addEdit(latent);
-});
 $("save").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(async () => {

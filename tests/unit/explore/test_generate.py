@@ -128,6 +128,15 @@ def test_next_tokens_are_the_models_own_probabilities(session, latents):
             assert int(clean.argmax()) in [row["id"] for row in rows]
 
 
+def test_the_token_that_was_written_has_a_row_even_if_it_is_improbable(session):
+    request = Request(PROMPT)
+    rows = tabulate_next_tokens(session, request, [], 5, Job(lambda job: None))
+    missing = next(token for token in range(262) if token not in {row["id"] for row in rows})
+    more = tabulate_next_tokens(session, request, [], 5, Job(lambda job: None), missing)
+    assert more[:-1] == rows
+    assert more[-1]["id"] == missing
+
+
 def test_models_stay_in_memory_once(session, latents):
     before = {name: id(session.pair[name]) for name in session.models}
     generate_ids(session, Request(PROMPT, edits_of(latents), WARM))
