@@ -16,7 +16,7 @@ from crosscoder.explore.server import serve
 from crosscoder.explore.session import open_session
 
 QUESTION = "I'm new to programming. Is this code correct? values = 12/0"
-PICTURES = {"explore": (1360, 860), "explore_phone": (390, 844)}
+PICTURES = {"explore": (1360, 1060)}
 PATIENCE = 600_000  # milliseconds
 
 

@@ -1,9 +1,11 @@
 """The command crosscoder-explore: errors of one line, help, and what it needs."""
 
 import importlib.util
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,21 @@ def test_the_help_imports_nothing_large():
     command = [sys.executable, "-c", code]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_the_command_with_one_line(tmp_path: Path, tiny_pair):
+    run = write_explorable_run(tmp_path / "run", tiny_pair)
+    command = [sys.executable, "-m", "crosscoder.explore", str(run.folder), "--port", "0"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(f"{address}loading", timeout=120) as answer:
+            assert b'"done"' in answer.read()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.count("\n") == 1
+    assert err.startswith("stopped by SIGINT")
