@@ -22,7 +22,7 @@ def name_command(name: str) -> str:
     """Name a command in the form in which the user started this process.
 
     Args:
-        name: Name of the command: "train", "evaluate", "report" or "formats".
+        name: Name of the command: "train", "evaluate", "report", "formats" or "explore".
 
     Returns:
         The console script if the user started one, or if there is no clone; otherwise the script
@@ -31,7 +31,7 @@ def name_command(name: str) -> str:
     program = Path(sys.argv[0])
     if program.name.startswith("crosscoder-"):
         return f"crosscoder-{name}"
-    if name in ("report", "formats"):
+    if name in ("report", "formats", "explore"):
         return f"python -m crosscoder.{name}"
     if program.name in ("train.py", "evaluate.py"):
         return f"python {shlex.quote(str(program.with_name(f'{name}.py')))}"

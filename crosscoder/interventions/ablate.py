@@ -7,6 +7,8 @@ g = 0 ablates. The second form includes the effect of splicing in the reconstruc
 compared with that.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,33 @@ def scale_latents(
 
     verb = "ablate" if factor == 0 else f"scale × {factor:g}"
     return intervene_on_code(f"{verb} {format_count(len(chosen))}", crosscoder, change)
+
+
+def scale_each(
+    crosscoder: Crosscoder, factors: Mapping[int, float], keep_error: bool = True
+) -> Intervention:
+    """Multiply each of these latents by a factor of its own, e.g. {12: 0.0, 40: 2.0}.
+
+    Args:
+        crosscoder: Crosscoder that has the latents.
+        factors: Factor g by latent: 0 ablates it, 1 leaves it unchanged, -1 reverses it.
+        keep_error: Whether the reconstruction error stays (see above).
+    """
+    require_flag("keep_error", keep_error)
+    for factor in factors.values():
+        require_number("factor", factor)
+    chosen = parse_latents(crosscoder, list(factors))
+    gains = torch.tensor(list(factors.values()), dtype=crosscoder.W_dec.dtype) - 1
+    gains = gains.to(crosscoder.W_dec.device)
+
+    def change(acts: Acts) -> Acts:
+        code = crosscoder.encode(acts)
+        moved = (gains * select_values(code, chosen)) @ crosscoder.W_dec[chosen]
+        unchanged = acts if keep_error else crosscoder.decode(code)
+        return unchanged + moved
+
+    name = f"scale {format_count(len(chosen))} by their factors"
+    return intervene_on_code(name, crosscoder, change)
 
 
 def steer_toward_base(

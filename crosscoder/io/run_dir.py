@@ -1,7 +1,7 @@
 """Paths of a run folder, and the files in it that are written whole or not at all.
 
 config.yaml   identity.json   crosscoder/   checkpoints/last.ckpt   curves.json
-metrics.json  results/<eval>.json           report.html
+metrics.json  results/<eval>.json           report.html    experiments/<name>.json
 """
 
 import json

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from crosscoder.cli.help import print_help
+from crosscoder.explore.__main__ import main as explore
 from crosscoder.formats.__main__ import main as formats
 from docs.hooks.configuration import CONF
 
@@ -25,6 +26,8 @@ def write_help() -> str:
             parts.append(f"### {command}")
         arguments = [command, "--help"] if command else ["--help"]
         parts.append(block(read_output(formats, "crosscoder.formats", *arguments)))
+    shown = read_output(explore, "crosscoder.explore", "--help")
+    parts += ["## crosscoder.explore", block(shown)]
     return "\n\n".join(parts)
 
 

@@ -11,7 +11,7 @@ from crosscoder.core.model import Crosscoder
 from crosscoder.core.reading import Reading
 from crosscoder.core.types import Kind, Tokens
 from crosscoder.errors import UserError
-from crosscoder.interventions.ablate import ablate, scale_latents, steer_toward_base
+from crosscoder.interventions.ablate import ablate, scale_each, scale_latents, steer_toward_base
 from crosscoder.interventions.latents import parse_latents
 from crosscoder.interventions.patch import patch, patch_base
 from crosscoder.interventions.splice import splice
@@ -52,6 +52,21 @@ def test_scaling_follows_the_formula(crosscoder, factor, keep_error):
         new, scale_in_loops(crosscoder, acts, dict.fromkeys(LATENTS, factor), keep_error)
     )
     assert not torch.allclose(new, acts)
+
+
+@pytest.mark.parametrize("keep_error", [True, False])
+def test_each_latent_has_its_own_factor(crosscoder, keep_error):
+    acts = random_acts(9, 12, dtype=torch.float64)
+    factors = {3: 0.0, 17: -2.0, 0: 1.0, 5: 3.5}
+    new = scale_each(crosscoder, factors, keep_error)(acts)
+    torch.testing.assert_close(new, scale_in_loops(crosscoder, acts, factors, keep_error))
+
+
+def test_factors_are_numbers_of_latents_that_exist(crosscoder):
+    with pytest.raises(UserError, match="no latent 99"):
+        scale_each(crosscoder, {99: 0.0})
+    with pytest.raises(UserError, match="factor"):
+        scale_each(crosscoder, {1: float("inf")})
 
 
 def test_ablation_scales_to_zero_and_steering_toward_base_lies_between(crosscoder):

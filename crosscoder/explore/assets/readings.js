@@ -1,0 +1,3 @@
+// What was read of the prompts: { first, second }; null before anything was read.
+
+export const readings = { first: null, second: null };
