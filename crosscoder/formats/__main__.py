@@ -97,7 +97,7 @@ def export_files(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Upload a crosscoder to the hub."""
-    url = _load(args).push_to_hub(args.repo, private=not args.public)
+    url = _load(args).push_to_hub(args.repo, private=not args.public, results=args.results)
     print_rows("pushed", {args.repo: url})
 
 
@@ -155,6 +155,11 @@ def _build_parser() -> argparse.ArgumentParser:
     push_parser.add_argument("repo", help="owner/name")
     push_parser.add_argument(
         "--public", action="store_true", help="make a new repository public (default: private)"
+    )
+    push_parser.add_argument(
+        "--results",
+        action="store_true",
+        help="also upload the run's table of latents, contexts and report",
     )
     return parser
 

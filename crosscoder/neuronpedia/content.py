@@ -1,4 +1,4 @@
-"""What a run holds for an export: crosscoder, table of latents, contexts and language models."""
+"""Content of a run for an export: crosscoder, table of latents, contexts, language models."""
 
 from dataclasses import dataclass
 from pathlib import Path

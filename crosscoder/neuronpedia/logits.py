@@ -34,7 +34,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class TokenLogits:
-    """What one decoder writes to the vocabulary; empty for a latent that writes nothing.
+    """Logits that one decoder writes; empty for a latent that writes nothing.
 
     Args:
         promoted: Tokens with the largest logits, the largest first.

@@ -26,7 +26,7 @@ DEFAULT_CREATOR_ID = "clkht01d40000jv08hvalcvly"
 
 @dataclass(frozen=True)
 class Naming:
-    """How an export is named.
+    """Names of an export that its user chooses.
 
     Args:
         release: Name of the release; it is part of the names of all sources.

@@ -32,7 +32,7 @@ class Model(TypedDict):
 
 
 class SourceRelease(TypedDict):
-    """What several sources were published with, in release.jsonl."""
+    """Sources that were published together, in release.jsonl."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""What Neuronpedia's import accepts, noted from its published database schema.
+"""Columns that Neuronpedia's import accepts, noted from its published database schema.
 
 By table: columns that a row must have, and all others that it may have, each with its type. A
 column whose type ends in `?` may be null. Written without a look at the package's own schema.
