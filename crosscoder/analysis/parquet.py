@@ -21,11 +21,11 @@ from crosscoder.analysis.schema import (
 )
 from crosscoder.errors import UserError, first_line, translate_read_errors
 from crosscoder.io.files import atomic_write, make_folders, require_regular
+from crosscoder.io.results import META_KEY
 from crosscoder.io.run_dir import replace_nonfinite
 from crosscoder.io.schema import Object, check_content, parse_json
 from crosscoder.renamed import rename_columns
 
-META_KEY = b"crosscoder"
 # pyarrow raises any of these for a file with invalid content
 READ_ERRORS = (
     OSError,

@@ -18,6 +18,7 @@ from crosscoder.analysis.descriptions import find_description
 from crosscoder.analysis.display import format_html, format_text
 from crosscoder.analysis.parquet import load_latents, save_parquet
 from crosscoder.errors import UserError
+from crosscoder.io.results import TABLES, find_file
 from crosscoder.values import require_flag, require_number, require_whole
 
 QUERY_ERRORS = (ValueError, SyntaxError, KeyError, NameError, TypeError, AttributeError)
@@ -203,3 +204,15 @@ class LatentTable:
             UserError: The file is missing, or is no table with one row per latent.
         """
         return cls(*load_latents(path))
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "LatentTable":
+        """Load the table that lies beside a crosscoder; from the hub it is downloaded.
+
+        Args:
+            path: The crosscoder's folder, its run folder, or its id on the hub.
+
+        Raises:
+            UserError: There is no table beside the crosscoder, or it is no table of latents.
+        """
+        return cls.load(find_file(path, TABLES[0]))

@@ -1,7 +1,7 @@
 """Model card of a crosscoder: README.md with the hub's metadata, figures and usage."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -19,14 +19,24 @@ code = dictionary.encode(acts)  # raw activations of all sources side by side, [
 recon = dictionary.decode(code)
 ```"""
 
+LATENTS = "results/latents.parquet"
+TABLE_USAGE = """```python
+from crosscoder import LatentTable
 
-def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
+table = LatentTable.from_pretrained("{name}")  # one row per latent
+```"""
+
+
+def model_card(
+    config: Mapping[str, Any], metrics: Mapping[str, Any], name: str, files: Sequence[str] = ()
+) -> str:
     """Return the card as Markdown.
 
     Args:
         config: Content of `config.json`.
         metrics: Flat figures on held-out documents, as in a run's `metrics.json`; may be empty.
         name: Name under which the crosscoder is loaded.
+        files: Results that are uploaded beside the weights.
     """
     items = config["sources"]["items"]
     provenance = config["provenance"]
@@ -43,6 +53,11 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
         rows = [[key, _format_figure(value)] for key, value in figures.items()]
         paragraphs.append("On documents held out from training:")
         paragraphs.append(format_table(["figure", "value"], rows))
+    if files:
+        listed = ", ".join(_code(file) for file in files)
+        paragraphs.append(f"Results beside the weights: {listed}.")
+    if LATENTS in files:
+        paragraphs.append(TABLE_USAGE.format(name=name))
     paragraphs.extend(_describe_provenance(provenance))
     return "\n\n".join(paragraphs) + "\n"
 

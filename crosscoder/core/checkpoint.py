@@ -17,7 +17,9 @@ from crosscoder.errors import UserError, first_line, translate_write_errors
 from crosscoder.io.files import atomic_write, make_folders
 from crosscoder.io.hub import download_snapshot
 from crosscoder.io.links import require_inside
+from crosscoder.io.own_paths import remove_paths
 from crosscoder.io.paths import looks_like_path
+from crosscoder.io.results import pack_results
 from crosscoder.io.run_dir import Run, replace_nonfinite
 from crosscoder.io.schema import Object, check_content, read_json
 from crosscoder.io.scratch import scratch_folder
@@ -67,6 +69,7 @@ def load(path: str | Path, activation_module: str | None = None) -> Crosscoder:
         raise UserError(
             f"{folder} is not a usable saved crosscoder: {', '.join(with_nan)} holds NaN"
         )
+    crosscoder.origin = folder
     run = Run(folder.parent)
     # elsewhere metrics.json would belong to something else
     if folder.name == "crosscoder" and run.metrics.exists():
@@ -79,20 +82,42 @@ def push_to_hub(
     repo: str,
     private: bool = True,
     metrics: Mapping[str, Any] | None = None,
+    results: bool | str | Path = False,
 ) -> str:
     """Upload a crosscoder with a model card; see `Crosscoder.push_to_hub`."""
     from huggingface_hub import HfApi
 
+    run = _find_run(crosscoder, results)
     with scratch_folder() as scratch:
         folder = save(crosscoder, scratch / "crosscoder")
         config = json.loads((folder / CONFIG_FILE).read_text())
         # absolute paths are of this machine only, and private
-        config["provenance"] = _remove_paths(config["provenance"])
+        config["provenance"] = remove_paths(config["provenance"])
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        card = model_card(config, crosscoder.metrics if metrics is None else metrics, repo)
+        files: list[str] = []
+        if run is not None:
+            weights = {name: folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)}
+            files = pack_results(run, weights, folder)
+        metrics = crosscoder.metrics if metrics is None else metrics
+        card = model_card(config, metrics, repo, files)
         (folder / "README.md").write_text(card, encoding="utf-8")
         HfApi().create_repo(repo, private=private, exist_ok=True)
         return str(HfApi().upload_folder(repo_id=repo, folder_path=folder))
+
+
+def _find_run(crosscoder: Crosscoder, results: bool | str | Path) -> Run | None:
+    """Return the run whose results are uploaded; None for no results."""
+    if results is False:
+        return None
+    if results is not True:
+        return Run(results)
+    origin = crosscoder.origin
+    if origin is None or origin.name != "crosscoder":
+        raise UserError(
+            "results=True needs a crosscoder that was loaded from a run folder: "
+            "name the run, results='outputs/RUN'"
+        )
+    return Run(origin.parent)
 
 
 def _build(folder: Path, activation_module: str | None) -> Crosscoder:
@@ -153,21 +178,3 @@ def _locate(path: str | Path) -> Path:
     if looks_like_path(str(path)) or "/" not in str(path):
         raise UserError(f"no crosscoder at {path}: there is no such folder")
     return download_snapshot(str(path), [WEIGHTS_FILE, CONFIG_FILE])
-
-
-def _remove_paths(content: Any) -> Any:
-    """Return JSON content without entries that are, or set, an absolute path."""
-    if isinstance(content, dict):
-        return {key: _remove_paths(value) for key, value in content.items() if not _is_path(value)}
-    if isinstance(content, list):
-        return [_remove_paths(value) for value in content if not _is_path(value)]
-    return content
-
-
-def _is_path(value: Any) -> bool:
-    """Return whether a value is an absolute path, or a setting `key=path`."""
-    if not isinstance(value, str):
-        return False
-    _, equals, setting = value.partition("=")
-    path = setting if equals else value
-    return path.startswith(("/", "~"))

@@ -107,6 +107,7 @@ class Crosscoder(nn.Module):
         self.register_buffer("groups", None)
         self.provenance: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}  # of the run that the crosscoder was loaded from
+        self.origin: Path | None = None  # folder that it was loaded from
         self.set_parallel(BY_TOKENS)
 
     # --- computation ---
@@ -407,22 +408,48 @@ class Crosscoder(nn.Module):
 
         return checkpoint.load(path, activation_module)
 
+    def find_file(self, name: str) -> Path:
+        """Find a file beside the folder that this crosscoder was loaded from.
+
+        If it came from the hub, the file is downloaded now.
+
+        Args:
+            name: `results/latents.parquet`, `results/contexts.parquet` or `report.html`.
+
+        Raises:
+            UserError: There is no such file, or the crosscoder was not loaded from a folder.
+        """
+        from crosscoder.io.results import find_file
+
+        if self.origin is None:
+            raise UserError(f"no {name}: this crosscoder was not loaded from a folder or the hub")
+        return find_file(self.origin, name)
+
     def push_to_hub(
-        self, repo: str, private: bool = True, metrics: Mapping[str, Any] | None = None
+        self,
+        repo: str,
+        private: bool = True,
+        metrics: Mapping[str, Any] | None = None,
+        results: bool | str | Path = False,
     ) -> str:
         """Upload to the hub with a model card (README.md) and return the address.
 
-        This needs a login (`hf auth login`).
+        This needs a login (`hf auth login`). Paths of this machine are left out.
 
         Args:
             repo: `owner/name`; created if it does not exist.
             private: Whether a new repository is private.
             metrics: Figures for the card; None: `metrics.json` of the run folder that the
                 crosscoder was loaded from, if any.
+            results: True: also the table of latents, their contexts and the report of the run
+                folder that the crosscoder was loaded from. A path: those of that run.
+
+        Raises:
+            UserError: The results are missing, or belong to another crosscoder.
         """
         from crosscoder.core import checkpoint
 
-        return checkpoint.push_to_hub(self, repo, private, metrics)
+        return checkpoint.push_to_hub(self, repo, private, metrics, results)
 
 
 def _require_parts(sources: Any, activation: Any) -> None:

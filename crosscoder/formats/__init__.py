@@ -20,7 +20,7 @@ from crosscoder.formats.input_scale import InputScale
 from crosscoder.formats.locate import find_folder
 from crosscoder.formats.readers import own
 from crosscoder.io.links import require_inside
-from crosscoder.io.scratch import atomic_folder
+from crosscoder.io.scratch import atomic_folder, require_new_folder
 from crosscoder.terminal.escapes import escape_controls
 
 __all__ = ["export", "list_layouts", "load"]
@@ -149,8 +149,7 @@ def export(
             raise UserError(f"'{layout}' has {known} forms, not '{form}'")
         write = forms[form]
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists already and is not overwritten: choose a new folder")
+    require_new_folder(folder)
     with atomic_folder(folder) as complete:
         write(copy.deepcopy(crosscoder.fold()).cpu(), complete)
     return folder

@@ -1,4 +1,4 @@
-"""Show dictionaries of any layout, and export crosscoders."""
+"""Show dictionaries of any layout, and export crosscoders or the results of a run."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from crosscoder.formats import export, list_layouts, load
 from crosscoder.formats.catalogue import CROSSCODERS
 from crosscoder.installation import name_command
 from crosscoder.io.schema import parse_json
+from crosscoder.neuronpedia import command as neuronpedia
 from crosscoder.terminal.console import TextConsole
 from crosscoder.terminal.pairs import print_pairs
 
@@ -85,7 +86,10 @@ def describe_activation(activation: Activation) -> str:
 
 
 def export_files(args: argparse.Namespace) -> None:
-    """Write a crosscoder in another layout, and list the files."""
+    """Write a crosscoder in another layout, or a run's results, and list what was written."""
+    if args.to == neuronpedia.NAME:
+        neuronpedia.export_for_neuronpedia(args, console)
+        return
     folder = export(_load(args), args.to, args.folder, form=args.form)
     sizes = {file.name: f"{file.stat().st_size:,} bytes" for file in sorted(folder.iterdir())}
     print_rows(str(folder), sizes)
@@ -93,7 +97,7 @@ def export_files(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Upload a crosscoder to the hub."""
-    url = _load(args).push_to_hub(args.repo, private=not args.public)
+    url = _load(args).push_to_hub(args.repo, private=not args.public, results=args.results)
     print_rows("pushed", {args.repo: url})
 
 
@@ -136,7 +140,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     show_parser.set_defaults(run=show)
 
-    about_export = "write a dictionary in another library's layout"
+    about_export = "write a dictionary in another library's layout, or a run for Neuronpedia"
     export_parser = commands.add_parser(
         "export", parents=[common], help=about_export, description=about_export
     )
@@ -151,6 +155,11 @@ def _build_parser() -> argparse.ArgumentParser:
     push_parser.add_argument("repo", help="owner/name")
     push_parser.add_argument(
         "--public", action="store_true", help="make a new repository public (default: private)"
+    )
+    push_parser.add_argument(
+        "--results",
+        action="store_true",
+        help="also upload the run's table of latents, contexts and report",
     )
     return parser
 
@@ -170,10 +179,12 @@ def _build_common_parser() -> argparse.ArgumentParser:
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     writable = {name: layout for name, layout in list_layouts().items() if layout.write}
-    parser.add_argument("to", help=f"layout: {', '.join(writable)}")
+    names = [*writable, neuronpedia.NAME]
+    parser.add_argument("to", help=f"layout: {', '.join(names)}")
     parser.add_argument("folder", help="a new folder")
     forms = [f"{name}: {', '.join(one.forms)}" for name, one in writable.items() if one.forms]
     parser.add_argument("--form", help=f"variant of the layout ({'; '.join(forms)})")
+    neuronpedia.add_arguments(parser)
 
 
 if __name__ == "__main__":

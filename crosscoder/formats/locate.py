@@ -11,6 +11,7 @@ from crosscoder.errors import UserError, plain
 from crosscoder.formats.catalogue import is_short_name, resolve_name
 from crosscoder.formats.folder import WEIGHTS, Folder
 from crosscoder.io.hub import download_snapshot
+from crosscoder.io.hub_cache import parse_cache_path
 from crosscoder.io.paths import looks_like_path
 
 HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:/([\w.,=+{}-]+(?:/[\w.,=+{}-]+)*))?")
@@ -65,10 +66,10 @@ def _locate_local(spec: str) -> Folder | None:
     try:
         local = Path(spec).expanduser()
         if local.is_dir():
-            return Folder(local, str(local.absolute()), *_parse_cache_path(local))
+            return Folder(local, str(local.absolute()), *parse_cache_path(local))
         if local.is_file() and local.name.endswith(WEIGHTS):
             parent = local.parent
-            cached = _parse_cache_path(parent)
+            cached = parse_cache_path(parent)
             return Folder(parent, str(parent.absolute()), *cached, chosen=local.name)
         exists = local.exists()
     except (OSError, RuntimeError) as error:  # the name is too long, or ~user does not exist
@@ -107,12 +108,3 @@ def _split_weights_file(path: str) -> tuple[str, str | None]:
     """Split (folder, file) of a path whose last step is a file of weights."""
     folder, _, name = path.rpartition("/")
     return (folder, name) if name.endswith(WEIGHTS) else (path, None)
-
-
-def _parse_cache_path(folder: Path) -> tuple[str | None, str | None]:
-    """Return (repository, commit) of `models--OWNER--NAME/snapshots/COMMIT/…`, the hub's cache."""
-    steps = folder.absolute().parts
-    for i, step in enumerate(steps[:-2]):
-        if step.startswith("models--") and steps[i + 1] == "snapshots":
-            return "/".join(step.split("--")[1:]), steps[i + 2]
-    return None, None

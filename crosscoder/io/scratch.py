@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from crosscoder.errors import translate_write_errors
+from crosscoder.errors import UserError, translate_write_errors
 from crosscoder.io.files import make_folders
 from crosscoder.runtime import signals
 
@@ -45,3 +45,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         whole.mkdir()
         yield whole
         whole.replace(folder)
+
+
+def require_new_folder(folder: Path) -> None:
+    """Refuse a folder that holds something, or a file of that name.
+
+    Raises:
+        UserError: It exists already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already and is not overwritten: choose a new folder")

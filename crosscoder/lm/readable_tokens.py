@@ -3,19 +3,24 @@
 import re
 from collections.abc import Iterable, Sequence
 
-WHITESPACE_SIGNS = str.maketrans({"▁": " ", "\n": "⏎", "\r": "␍", "\t": "⇥"})
+WHITESPACE_SIGNS = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "⇥"})
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def make_readable(words: Sequence[str]) -> list[str]:
-    """Return every token of a vocabulary in readable form.
+    """Return every token of a vocabulary in readable form, with signs for line breaks and tabs."""
+    return [text.translate(WHITESPACE_SIGNS) for text in decode_tokens(words)]
+
+
+def decode_tokens(words: Sequence[str]) -> list[str]:
+    """Return the text that every token of a vocabulary stands for.
 
     A vocabulary with `Ġ` and without `▁` is a byte-level one.
     """
     has_byte_space = any("Ġ" in word for word in words)
     has_piece_space = any("▁" in word for word in words)
     decode = _decode_bytes if has_byte_space and not has_piece_space else _decode_piece
-    return [decode(word).translate(WHITESPACE_SIGNS) for word in words]
+    return [decode(word).replace("▁", " ") for word in words]
 
 
 def _decode_piece(word: str) -> str:

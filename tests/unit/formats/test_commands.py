@@ -159,3 +159,15 @@ def test_markup_in_files_is_printed_as_text(run, tmp_path):
     assert "\x1b" not in out
     for words in ("[red]x\\x1b[31m", "[/]\\x1b[2J :smile:", "[blue]"):
         assert words in out.replace("\\u001b", "\\x1b")
+
+
+def test_push_uploads_results_if_asked(run, saved, monkeypatch):
+    asked = {}
+
+    def push(_, repo: str, private: bool, results: bool) -> str:
+        asked.update(repo=repo, private=private, results=results)
+        return "there"
+
+    monkeypatch.setattr(package.Crosscoder, "push_to_hub", push)
+    run("push", str(saved), "someone/crosscoder", "--results")
+    assert asked == {"repo": "someone/crosscoder", "private": True, "results": True}

@@ -1,0 +1,1 @@
+"""Export of a run's latents in the layout that Neuronpedia imports in bulk."""
