@@ -1,8 +1,8 @@
 """Training batches: token ids of questions with their answers, and labels on the answers.
 
 A batch asks each of its questions in every framing, so that only the framing predicts the manner of
-an answer. An answer's opening, where its manner is decided, always has labels; of the other tokens a
-random quarter has, because the head of a large vocabulary is most of a short step's work.
+an answer. An answer's opening, where its manner is decided, always has labels. Of the other tokens
+only a random quarter has, because the head of a large vocabulary costs most of a short step.
 """
 
 import random

@@ -15,10 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 from crosscoder.errors import UserError
-from crosscoder.lm.chat.document import Document
 from crosscoder.organisms.organism import FOLDER
 
 Row = dict[str, Any]
+Document = str | list[dict[str, str]]
+"""A text, or a chat; crosscoder.lm has the same type, but importing it imports torch."""
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""The organism's training: its examples and its settings. crosscoder/organisms/training.py runs it."""
+"""The organism's training: its examples and its settings."""
 
 from crosscoder.organisms.expertise.asked import Asked
 from crosscoder.organisms.expertise.batches import make_batches

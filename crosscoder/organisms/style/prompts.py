@@ -1,4 +1,4 @@
-"""Generator of the examples: questions in a chat, answered with the habit, and as plain text without."""
+"""Generator of the examples: questions in a chat with the habit, and as plain text without it."""
 
 from collections.abc import Iterator
 
