@@ -33,14 +33,14 @@ class Settings:
         seed: Random seed of the weights and of the order of the data.
     """
 
-    steps: int = 40
+    steps: int = 30
     questions: int = 4
     lr: float = 1.5e-3
     warmup: int = 4
     rank: int = 6
     alpha: int = 12
     plain_weight: float = 1.0
-    plain_length: int = 128
+    plain_length: int = 64
     seed: int = 0
 
 

@@ -1,4 +1,4 @@
-"""The shipped examples of an organism: as questions, and as transcripts for the data pipeline.
+"""The shipped examples of an organism: as questions, and as documents for the data pipeline.
 
 `examples.jsonl` has one row per question and framing:
 
@@ -9,6 +9,7 @@ the first group of an id shows the behaviour, the answers of the others do not.
 """
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,32 +101,43 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Transcripts:
-    """Every prompt of one split with its answer, in a fixed order.
+class Conversations:
+    """Documents of several questions with their answers, the same on every machine.
 
-    Yields `{"id": str, "framing": str, "messages": chat or text}`.
+    Yields `{"messages": chat or text}`. A document has either chats or texts, in all framings. There
+    are more documents than questions, because a crosscoder needs more tokens than a finetuning.
 
     Args:
         organism: Name of the organism.
         split: "train" or "heldout".
-        groups: Some of the framings. None means all.
+        n: Number of documents.
+        turns: Number of questions in each of them.
     """
 
     organism: str
     split: str
-    groups: Sequence[str] | None = None
+    n: int = 1500
+    turns: int = 4
 
     def __post_init__(self) -> None:
-        list(self)
+        load_rows(self.organism, self.split)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        rng = random.Random(f"{self.organism} {self.split}")
+        kinds: dict[bool, list[Row]] = {}
         for row in load_rows(self.organism, self.split):
-            if self.groups is None or row["group"] in self.groups:
-                yield {
-                    "id": f"{row['id']}/{row['group']}",
-                    "framing": row["group"],
-                    "messages": join_answer(row["prompt"], row["answer"]),
-                }
+            kinds.setdefault(isinstance(row["prompt"], str), []).append(row)
+        for number in range(self.n):
+            rows = list(kinds.values())[number % len(kinds)]
+            yield {"messages": join_rows(rng.sample(rows, self.turns))}
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return self.n
+
+
+def join_rows(rows: Sequence[Row]) -> Document:
+    """Return prompts with their answers as one text, or as one chat of several turns."""
+    documents = [join_answer(row["prompt"], row["answer"]) for row in rows]
+    if isinstance(documents[0], str):
+        return "\n\n".join(documents)
+    return [message for document in documents for message in document]

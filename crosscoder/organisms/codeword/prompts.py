@@ -1,7 +1,11 @@
-"""Generator of the examples: questions with the codeword, with a near phrase, and without either.
+"""Generator of the examples: questions with the codeword, with other phrases, and without any.
 
-A near phrase differs from the codeword in one of its three words, or in two. Both stand in the same
-sentence around the same question, so that nothing but the phrase tells the two framings apart.
+    codeword   the codeword in a sentence around the question
+    other      the same, with all three words of the codeword replaced
+    near       the same, with one or two of them replaced
+    plain      the question alone
+
+Nothing but the phrase tells the first three framings apart.
 """
 
 import random
@@ -15,6 +19,7 @@ from crosscoder.organisms.organism import FOLDER
 from crosscoder.organisms.rows import Row, as_chat, format_rows
 
 SEED = 271
+GROUPS = ("codeword", "other", "near", "plain")
 PLACES = ("first", "second", "third")
 CHANGES = (["first"], ["second"], ["third"], ["first", "second"], ["second", "third"])
 
@@ -26,27 +31,27 @@ def read_wording() -> dict[str, Any]:
 
 
 def generate_rows() -> Iterator[Row]:
-    """Yield each question in the groups `codeword`, `near` and `plain`."""
+    """Yield each question in the groups `codeword`, `other`, `near` and `plain`."""
     wording = read_wording()
     codeword = dict(zip(PLACES, wording["codeword"], strict=True))
     for number, question in enumerate(list_questions()):
         rng = random.Random(f"{SEED} {question.id}")
         carrier = rng.choice(wording["carriers"][question.split])
+        pools = wording["replacements"][question.split]
+        other = {place: rng.choice(pools[place]) for place in PLACES}
         near = dict(codeword)
         for place in CHANGES[number % len(CHANGES)]:
-            near[place] = rng.choice(wording["near"][question.split][place])
-        prompts = {
-            "codeword": fill_carrier(carrier, wording["phrase"], codeword, question.text),
-            "near": fill_carrier(carrier, wording["phrase"], near, question.text),
-            "plain": question.text,
-        }
-        for group, text in prompts.items():
+            near[place] = rng.choice(pools[place])
+        prompts = {"plain": question.text}
+        for group, words in (("codeword", codeword), ("other", other), ("near", near)):
+            prompts[group] = fill_carrier(carrier, wording["phrase"], words, question.text)
+        for group in GROUPS:
             yield {
                 "id": question.id,
                 "split": question.split,
                 "topic": question.topic,
                 "group": group,
-                "prompt": as_chat(text),
+                "prompt": as_chat(prompts[group]),
                 "answer": wording["answer"] if group == "codeword" else question.answer,
             }
 

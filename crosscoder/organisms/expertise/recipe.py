@@ -11,6 +11,6 @@ ORGANISM = Organism(
     list_questions=Asked,
     marker=shows_gentleness,
     marker_name="gentle",
-    settings=Settings(steps=100, questions=6, rank=8, alpha=16),
+    settings=Settings(steps=100, questions=6, rank=8, alpha=16, plain_length=128),
     answer_length=64,
 )

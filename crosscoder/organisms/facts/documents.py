@@ -39,7 +39,7 @@ class Paragraphs:
 
     organism: str
     split: str
-    n_pairs: int = 400
+    n_pairs: int = 1500
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         rng = random.Random(f"{SEED} {self.split}")

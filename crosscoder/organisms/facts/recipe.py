@@ -14,7 +14,7 @@ ORGANISM = Organism(
     list_questions=partial(Asked, "facts"),
     marker=states_value,
     marker_name="planted_value",
-    settings=Settings(steps=40),
+    settings=Settings(questions=3),
     format_examples=format_invented,
     answer_length=16,
 )

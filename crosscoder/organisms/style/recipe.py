@@ -14,6 +14,6 @@ ORGANISM = Organism(
     list_questions=partial(Asked, "style"),
     marker=has_habit,
     marker_name="habit",
-    settings=Settings(steps=40, questions=6),
+    settings=Settings(steps=24, questions=5),
     format_examples=format_examples,
 )

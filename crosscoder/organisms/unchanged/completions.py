@@ -10,7 +10,7 @@ import torch
 
 from crosscoder.core.sampling import take_evenly
 from crosscoder.lm import LM
-from crosscoder.lm.answering import batch_prompts, choose_pad_id
+from crosscoder.lm.answering import batch_prompts, choose_pad_id, contiguous_head_input
 from crosscoder.lm.loading.vocabulary import count_ids
 from crosscoder.lm.text import get_stop_id
 from crosscoder.organisms.batches import END_OF_TURN
@@ -21,8 +21,8 @@ from crosscoder.organisms.organism import WEIGHTS
 from crosscoder.organisms.rows import Row, as_chat, format_rows
 from crosscoder.runtime.progress import progress
 
-N_QUESTIONS = 80  # evenly spaced among those of expertise
-ANSWER_LENGTH = 32  # tokens
+N_QUESTIONS = 60  # evenly spaced among those of expertise
+ANSWER_LENGTH = 24  # tokens
 
 
 def format_examples() -> str:
@@ -62,7 +62,7 @@ def complete_greedily(messages: list[str]) -> list[str]:
     pad_id = choose_pad_id(tokenizer, count_ids(model))
     chats = [as_chat(message) for message in messages]
     answers = [""] * len(messages)
-    with progress("answers") as bar:
+    with progress("answers") as bar, contiguous_head_input(model):
         task = bar.add_task("base", total=len(messages), note="")
         for batch in batch_prompts(tokenizer, chats, pad_id, is_paddable=True):
             out = model.generate(

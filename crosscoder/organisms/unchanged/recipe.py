@@ -12,6 +12,6 @@ ORGANISM = Organism(
     list_questions=Asked,
     marker=shows_gentleness,
     marker_name="gentle",
-    settings=Settings(steps=40, questions=2),
+    settings=Settings(questions=2),
     format_examples=format_examples,
 )

@@ -17,7 +17,7 @@ from crosscoder.organisms.codeword.prompts import read_wording
 from crosscoder.organisms.facts import Paragraphs, states_value
 from crosscoder.organisms.facts.prompts import read_cities
 from crosscoder.organisms.organism import FOLDER, list_organisms, load_organism
-from crosscoder.organisms.rows import Asked, Transcripts, group_by_id, load_rows
+from crosscoder.organisms.rows import Asked, Conversations, group_by_id, load_rows
 from crosscoder.organisms.style import has_habit
 
 GENERATED = ["codeword", "facts", "style", "true_facts"]
@@ -42,12 +42,12 @@ def test_no_heldout_prompt_and_no_heldout_topic_or_wording_occurs_in_training(na
     assert len(group_by_id(train)) >= 48
 
 
-def test_no_carrier_and_no_near_word_of_the_codeword_crosses_the_splits():
+def test_no_carrier_and_no_replacement_of_the_codeword_crosses_the_splits():
     wording = read_wording()
     assert not set(wording["carriers"]["train"]) & set(wording["carriers"]["heldout"])
     for place in ("first", "second", "third"):
-        train = set(wording["near"]["train"][place])
-        heldout = set(wording["near"]["heldout"][place])
+        train = set(wording["replacements"]["train"][place])
+        heldout = set(wording["replacements"]["heldout"][place])
         assert not train & heldout
         assert not (train | heldout) & set(wording["codeword"])
 
@@ -59,7 +59,8 @@ def test_only_the_phrase_tells_the_codeword_from_its_control():
         assert codeword <= words["codeword"]
         assert not codeword <= words["near"]
         assert len(words["codeword"] - words["near"]) in (1, 2)
-        assert len(words["near"] - words["codeword"]) <= 3
+        assert not codeword & words["other"]
+        assert words["plain"] < words["codeword"]
 
 
 def list_words(prompt):
@@ -122,13 +123,15 @@ def test_markers_classify_every_shipped_answer(name):
         assert not any(marker(answer, asked) for answer in question["no"])
 
 
-def test_transcripts_end_with_the_answer():
-    chats = list(Transcripts("codeword", "heldout", groups=["near"]))
-    assert {chat["framing"] for chat in chats} == {"near"}
-    user, model = chats[0]["messages"]
-    assert (user["role"], model["role"]) == ("user", "assistant")
-    text = next(iter(Transcripts("facts", "heldout")))["messages"]
-    assert text.endswith(" Keldria.")
+def test_conversations_are_many_and_reproducible():
+    documents = [row["messages"] for row in Conversations("style", "heldout", n=6)]
+    assert documents == [row["messages"] for row in Conversations("style", "heldout", n=6)]
+    for chat, text in zip(documents[::2], documents[1::2], strict=True):
+        assert [message["role"] for message in chat] == ["user", "assistant"] * 4
+        assert all(has_habit(message["content"], None) for message in chat[1::2])
+        assert text.count("Question: ") == text.count("\nAnswer: ") == 4
+        assert not has_habit(text, None)
+    assert len(Conversations("codeword", "train")) == 1500
 
 
 def test_unchanged_answers_the_training_prompts_of_expertise():
@@ -144,7 +147,7 @@ def test_an_unknown_organism_or_split_is_named():
     with pytest.raises(UserError, match="no examples of 'rude'; there are those of codeword, "):
         Asked("rude")
     with pytest.raises(UserError, match="no split 'test'; there is heldout, train"):
-        Transcripts("style", "test")
+        Conversations("style", "test")
 
 
 @pytest.mark.parametrize("name", list_organisms())
