@@ -104,8 +104,8 @@ class Asked:
 class Conversations:
     """Documents of several questions with their answers, the same on every machine.
 
-    Yields `{"messages": chat or text}`. A document has either chats or texts, in all framings. There
-    are more documents than questions, because a crosscoder needs more tokens than a finetuning.
+    Yields `{"messages": chat or text}`. A document has either chats or texts, in all framings.
+    There are more documents than questions: a crosscoder needs more tokens than a finetuning.
 
     Args:
         organism: Name of the organism.
@@ -116,7 +116,7 @@ class Conversations:
 
     organism: str
     split: str
-    n: int = 1500
+    n: int = 2000
     turns: int = 4
 
     def __post_init__(self) -> None:

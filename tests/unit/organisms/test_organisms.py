@@ -131,7 +131,7 @@ def test_conversations_are_many_and_reproducible():
         assert all(has_habit(message["content"], None) for message in chat[1::2])
         assert text.count("Question: ") == text.count("\nAnswer: ") == 4
         assert not has_habit(text, None)
-    assert len(Conversations("codeword", "train")) == 1500
+    assert len(Conversations("codeword", "train")) == 2000
 
 
 def test_unchanged_answers_the_training_prompts_of_expertise():
