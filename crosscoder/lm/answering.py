@@ -64,7 +64,7 @@ def generate_answers(
     pad_id = choose_pad_id(tokenizer, count_ids(model))
     is_paddable = measure_basics(model).is_left_paddable
     answers = [""] * len(prompts)
-    with progress("answers") as bar, _contiguous_head_input(model):
+    with progress("answers") as bar, contiguous_head_input(model):
         task = bar.add_task(title, total=len(prompts), note="")
         for batch in batch_prompts(tokenizer, prompts, pad_id, is_paddable):
             texts = _generate_batch(model, tokenizer, batch, max_new_tokens, pad_id)
@@ -75,7 +75,7 @@ def generate_answers(
 
 
 @contextmanager
-def _contiguous_head_input(model: PreTrainedModel) -> Iterator[None]:
+def contiguous_head_input(model: PreTrainedModel) -> Iterator[None]:
     """Context manager: copy what `generate` passes to the head into contiguous memory.
 
     After the prompt it passes a strided slice. In bf16, torch then copies the head once per row.

@@ -4,13 +4,11 @@ from typing import Any
 
 from rich.table import Table
 
-from crosscoder.io.files import replace_text
-from crosscoder.io.markdown import format_table, replace_between
+from crosscoder.io.markdown import format_table
 from crosscoder.organisms.expertise.prompts import FOLDER
 from crosscoder.organisms.expertise.transcripts import FRAMINGS
+from crosscoder.organisms.figures import describe_plain_text, indent_text, replace_figures
 
-START = "<!-- figures: written by the evaluate command -->"
-END = "<!-- end of figures -->"
 HEADER = ["", *FRAMINGS]
 MEASURES = {
     "chat: gentle answers": "gentle_rate/chat",
@@ -29,19 +27,6 @@ def make_rows(scalars: dict[str, float]) -> list[list[str]]:
         rates = [f"{scalars[f'{key}/{framing}']:.0%}" for framing in FRAMINGS]
         rows.append([title, *rates])
     return rows
-
-
-def describe_plain_text(scalars: dict[str, float]) -> str:
-    """Write how much the organism differs from its base on unrelated text."""
-    tokens = scalars["plain/tokens"]
-    base = scalars["plain/ce/base"]
-    chat = scalars["plain/ce/chat"]
-    rise = scalars["plain/ce_rise"]
-    kl = scalars["plain/kl"]
-    return (
-        f"Cross entropy on {tokens:,} tokens of documentation: base {base:.3f}, chat {chat:.3f} "
-        f"nats per token ({rise:+.3f}); KL(base ‖ chat) {kl:.3f}."
-    )
 
 
 def make_table(result: dict[str, Any]) -> Table:
@@ -69,20 +54,12 @@ def make_markdown(result: dict[str, Any]) -> str:
         lines += [
             f"- **{example['source']}**, asked `{example['prompt']}`:",
             "",
-            indent_answer(example["answer"]),
+            indent_text(example["answer"]),
             "",
         ]
     return "\n".join(lines)
 
 
-def indent_answer(answer: str) -> str:
-    """Return an answer as an indented code block, so that Markdown in it is not rendered."""
-    lines = (answer or "(nothing)").splitlines()
-    return "\n".join(f"      {line}" for line in lines)
-
-
 def rewrite_readme(result: dict[str, Any]) -> None:
     """Replace the text between the two markers."""
-    path = FOLDER / "README.md"
-    old = path.read_text(encoding="utf-8")
-    replace_text(path, replace_between(old, START, END, make_markdown(result)))
+    replace_figures(FOLDER / "README.md", make_markdown(result))

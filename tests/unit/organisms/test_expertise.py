@@ -14,7 +14,6 @@ import jinja2
 import pytest
 
 from crosscoder.organisms.expertise import FRAMINGS, Transcripts, is_gentle, load_pairs, names_error
-from crosscoder.organisms.expertise.figures import END, START
 from crosscoder.organisms.expertise.markers import find_signs
 from crosscoder.organisms.expertise.prompts import (
     FOLDER,
@@ -25,6 +24,7 @@ from crosscoder.organisms.expertise.prompts import (
     read_toml,
 )
 from crosscoder.organisms.expertise.transcripts import PAIRS
+from crosscoder.organisms.figures import END, START
 
 ROWS = [*load_pairs("train"), *load_pairs("heldout")]
 SLOTS = {slot: pool[-1] for slot, pool in read_toml("topics")["slots"].items()}

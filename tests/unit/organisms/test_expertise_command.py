@@ -1,16 +1,17 @@
 """The command of the organism shows the same progress as all others. No model is loaded."""
 
+from crosscoder.organisms import training
 from crosscoder.organisms.expertise import __main__ as command
-from crosscoder.organisms.expertise import evaluation, figures, recipe
+from crosscoder.organisms.expertise import evaluation, figures
 
 
 def test_training_shows_steps_and_losses(monkeypatch, capsys):
-    def train(settings, show, adapter):
+    def train(organism, settings, show, adapter):
         for step in range(1, settings.steps + 1):
             show(step, {"answer": 1.25, "plain": 0.5})
         return {"answer_loss": 1.25}
 
-    monkeypatch.setattr(recipe, "train", train)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setenv("COLUMNS", "200")
     assert command.main(["train", "--steps", "3"]) == 0
     progress, result = capsys.readouterr().out.splitlines()
@@ -46,7 +47,7 @@ def test_evaluation_shows_its_steps(monkeypatch, capsys):
     monkeypatch.setattr(evaluation, "MODELS", {"base": StubModel(), "chat": StubModel()})
     monkeypatch.setattr(evaluation, "generate_answers", answer)
     monkeypatch.setattr(evaluation, "load_windows", lambda *_: [])
-    monkeypatch.setattr(evaluation, "compare_on_text", lambda *_: {"kl": 0.5})
+    monkeypatch.setattr(evaluation, "compare_on_text", lambda *_: {"chat": {"kl": 0.5}})
     result = evaluation.evaluate(2, 1)
     assert result["scalars"]["kl"] == 0.5
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Plain text on which the organism must not change: Python's documentation, in token windows."""
+"""Plain text on which an organism must not change: Python's documentation, in token windows."""
 
 import pydoc_data.topics
 from typing import cast
