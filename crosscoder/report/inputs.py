@@ -19,6 +19,7 @@ from crosscoder.report.html.explain import (
     list_scores,
     list_verdicts,
 )
+from crosscoder.report.html.findings import Findings, find_findings
 from crosscoder.report.html.plots import Plot, build_plots
 from crosscoder.report.html.section import Section
 from crosscoder.report.html.sections import build_sections
@@ -176,6 +177,14 @@ class Inputs:
     def prompt_contrasts(self) -> list[str]:
         """Return the columns that compare two sets of prompts."""
         return self.table.prompt_contrasts if self.table else []
+
+    @cached_property
+    def findings(self) -> Findings | None:
+        """Return what the run found about the difference; None if it compares no models."""
+        if not self.table or not self.diff_pair:
+            return None
+        found = find_findings(self.table, self.contexts, self.results, self.diff_pair)
+        return found or None
 
     @cached_property
     def sections(self) -> dict[str, Section]:
