@@ -133,6 +133,16 @@ class Inputs:
         names = " versus ".join(self.diff_pair) or ", ".join(self.meta.get("sources", []))
         return names.strip() or self.run.folder.name
 
+    @property
+    def downloads(self) -> list[str]:
+        """Return the paths of the tables beside the page, relative to it."""
+        paths = []
+        for name, found in (("latents", self.table), ("contexts", self.contexts)):
+            if found is not None:
+                path = self.run.table_path(name)
+                paths.append(path.relative_to(self.run.report.parent).as_posix())
+        return paths
+
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Return the verdicts of the page; none if the table has no verdicts."""

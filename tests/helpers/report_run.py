@@ -164,11 +164,29 @@ def latent_table(n: int, rng: np.random.Generator) -> LatentTable:
         for lens in ("tokens", "jacobian_tokens")
         for name in ("base", "chat", "difference")
     }
+    columns |= later_columns(n, columns["n_active"])
     hookpoints = {"base": "resid_post.9", "chat": "resid_post.9"}
     meta = {"sources": ["base", "chat"], "contrast": ["chat", "base"], "hookpoints": hookpoints}
     return LatentTable.from_columns(
         columns, meta | {"n_tokens": 23_787, "units": "training", "rule": RULE}
     )
+
+
+def later_columns(n: int, n_active: np.ndarray) -> dict[str, object]:
+    """Build columns from their own generator, so that the others stay as they were."""
+    rng = np.random.default_rng(1)
+    words = np.array(TEXT, dtype=object)
+    columns: dict[str, object] = {
+        f"suppressed_tokens/{name}": list(words[rng.integers(0, len(words), (n, 10))])
+        for name in ("base", "chat", "difference")
+    }
+    shape = np.exp(-(((np.arange(12) - 5) / 3) ** 2))
+    for number, part in enumerate(shape / shape.sum()):
+        columns[f"histogram/{2 ** (number / 2 - 2):.3g}"] = np.rint(n_active * part).astype(int)
+    columns["label"] = [
+        f"asks for {word}" if i % 3 == 0 else "" for i, word in enumerate(rng.choice(WORDS, n))
+    ]
+    return columns
 
 
 def contexts(table: LatentTable, n: int, n_tokens: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -294,6 +312,7 @@ def curves(rng: np.random.Generator) -> list[dict[str, float]]:
             f"train/fve/{name}": 0.96 - 0.6 * float(np.exp(-row["step"] / rate))
             for name, rate in (("base", 250), ("chat", 300))
         }
+        row["train/fve/difference"] = 0.88 - 0.9 * float(np.exp(-row["step"] / 900))
     return rows
 
 

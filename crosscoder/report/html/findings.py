@@ -142,19 +142,16 @@ def _describe_fit(result: Result | None) -> str:
 def _describe_verdict(table: LatentTable, diff_pair: Sequence[str]) -> str:
     fdr = read_fdr(table.meta)
     if fdr is None:
-        return (
-            "The verdict on these latents is not calibrated (eval=nulls calibrates it). "
-            "They are chosen by what they write of the difference."
-        )
+        return "Not calibrated (eval=nulls): the latents below write most of the difference."
     is_specific = select_specific(table, diff_pair)
     if not is_specific.any():
         return (
-            f"No latent is specific to a model at a false-discovery rate of {fdr:.3g}. "
-            "The latents below are chosen by what they write of the difference."
+            f"No latent is specific to a model at a false-discovery rate of {fdr:.3g}: "
+            "the latents below write most of the difference."
         )
     verdicts = table["verdict"][is_specific]
     counts = [f"{np.sum(verdicts == f'{name}-specific'):,} to {name}" for name in diff_pair]
-    return f"Latents that are specific to a model: {', '.join(counts)} (false-discovery rate {fdr:.3g})."
+    return f"Specific latents: {', '.join(counts)} (false-discovery rate {fdr:.3g})."
 
 
 def _describe_ablation(result: Result | None) -> str:
