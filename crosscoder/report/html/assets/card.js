@@ -148,9 +148,10 @@ function makeCard(row, close, step) {
     h("header", {}, title, verdict && verdictLabel(verdict), buttons),
     has("label") && column("label")[row] ? h("p", { class: "label" }, showable(column("label")[row])) : null,
     verdict && h("p", { class: "meaning" }, verdict.meaning),
+    lens ? h("p", { class: "words", title: `Promoted tokens (${LENSES[lensName]}, ${lensSource})` }, "promotes ", column(lens)[row].slice(0, 8).map((word) => h("code", {}, showable(word)))) : null,
     makeNoteField(latents[row]),
-    lenses(row),
     contexts(row),
+    lenses(row),
     h("div", { class: "grid" }, details.slice(0, 2).filter(Boolean)),
     h("div", { class: "grid" }, details.slice(2).filter(Boolean)),
   ].filter(Boolean);

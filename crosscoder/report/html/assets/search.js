@@ -2,7 +2,7 @@
 // Search in everything that is written about a latent, and the place where it was found.
 
 const NUMBER = /^\d+$/;
-const AROUND = 40; // characters shown on each side of a match
+const AROUND = 28; // characters shown on each side of a match
 
 /** Every text about a row with its origin; the first line is the latent's number. */
 function linesOf(row) {
