@@ -2,7 +2,7 @@
 
 One pass keeps, per latent, the entries of the sparse code that rank highest: by activation for the
 top examples, and by a random number for a sample of all entries. From that sample, the examples at
-three quantiles of the activation are taken. A second pass (`Contexts.frame`) reads the text around
+five quantiles of the activation are taken. A second pass (`Contexts.frame`) reads the text around
 each example, with the latent's activation on every token.
 
 Examples of one group come from different documents, because a phrase that recurs in one text would
@@ -23,7 +23,7 @@ from crosscoder.core.types import Kind
 from crosscoder.data import Store
 
 TOP = ("top plain", "top chat")
-QUANTILES = (0.75, 0.5, 0.25)
+QUANTILES = (0.9, 0.7, 0.5, 0.3, 0.1)
 GROUPS = (*TOP, *(f"quantile {q}" for q in QUANTILES))
 
 
@@ -41,8 +41,8 @@ class Contexts:
     def __init__(
         self,
         n_latents: int,
-        n: int = 8,
-        window: tuple[int, int] = (12, 8),
+        n: int = 10,
+        window: tuple[int, int] = (24, 15),
         n_sampled: int = 16,
         seed: int = 0,
     ) -> None:
@@ -92,7 +92,7 @@ class Contexts:
         taken = np.full(len(starts), -1)
         for q in QUANTILES:
             place = starts + np.rint(q * (counts - 1)).astype(int)
-            # the quantiles of one or two entries coincide: each entry is shown once
+            # the quantiles of a few entries coincide: each entry is shown once
             groups.append(sample[place[place != taken]])
             taken = place
         return groups

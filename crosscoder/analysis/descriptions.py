@@ -173,6 +173,14 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
             FRACTION,
             "Fraction of the summed activation that is on these positions of a text.",
         ),
+        (
+            "histogram/<low>",
+            WHOLE,
+            "tokens",
+            "Number of tokens whose activation is in a bin, which is named by its lower end and a "
+            "factor of √2 wide.",
+            "Σ_t [low ≤ f_t < √2 · low]",
+        ),
     ),
     *_describe(
         "energy",
@@ -293,6 +301,21 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
             "",
             "Tokens that the difference of the decoders promotes in the first model (logit lens).",
             "top of W_U norm(d_first − d_second)",
+        ),
+        (
+            "suppressed_tokens/<source>",
+            TEXTS,
+            "",
+            "Tokens whose logits the decoder lowers most, the first one most (logit lens).",
+            "bottom of W_U norm(d^s)",
+        ),
+        (
+            "suppressed_tokens/difference",
+            TEXTS,
+            "",
+            "Tokens whose logits the difference of the decoders lowers most in the first model "
+            "(logit lens).",
+            "bottom of W_U norm(d_first − d_second)",
         ),
         (
             "jacobian_tokens/<source>",

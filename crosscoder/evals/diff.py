@@ -60,7 +60,7 @@ class DiffEval:
         top: Number of rows of the tables that are printed.
     """
 
-    contexts: int = 5
+    contexts: int = 10
     promoted: int = 10
     least_count: int = 5
     jacobian_contexts: int = 200

@@ -19,6 +19,7 @@ from crosscoder.report.html.explain import (
     list_scores,
     list_verdicts,
 )
+from crosscoder.report.html.findings import Findings, find_findings
 from crosscoder.report.html.plots import Plot, build_plots
 from crosscoder.report.html.section import Section
 from crosscoder.report.html.sections import build_sections
@@ -138,6 +139,16 @@ class Inputs:
         names = " versus ".join(self.diff_pair) or ", ".join(self.meta.get("sources", []))
         return names.strip() or self.run.folder.name
 
+    @property
+    def downloads(self) -> list[str]:
+        """Return the paths of the tables beside the page, relative to it."""
+        paths = []
+        for name, found in (("latents", self.table), ("contexts", self.contexts)):
+            if found is not None:
+                path = self.run.table_path(name)
+                paths.append(path.relative_to(self.run.report.parent).as_posix())
+        return paths
+
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Return the verdicts of the page; none if the table has no verdicts."""
@@ -182,6 +193,14 @@ class Inputs:
     def prompt_contrasts(self) -> list[str]:
         """Return the columns that compare two sets of prompts."""
         return self.table.prompt_contrasts if self.table else []
+
+    @cached_property
+    def findings(self) -> Findings | None:
+        """Return what the run found about the difference; None if it compares no models."""
+        if not self.table or not self.diff_pair:
+            return None
+        found = find_findings(self.table, self.contexts, self.results, self.diff_pair)
+        return found or None
 
     @cached_property
     def sections(self) -> dict[str, Section]:

@@ -4,6 +4,9 @@ from typing import Any
 
 from crosscoder.report.terminal.tables import format_figure
 
+ROUNDED_PERCENT = 9.95  # from here on, a percentage has no decimals
+SMALLEST_PERCENT = 0.01  # smaller ones are not told apart
+
 
 def format_number(value: Any, style: str) -> str:
     """Format a value as a `score` (three decimals), a `percent` or a plain `number`."""
@@ -18,8 +21,11 @@ def format_number(value: Any, style: str) -> str:
 
 
 def _format_percent(fraction: float) -> str:
-    """Format a fraction in per cent; below 10 % with two significant digits."""
-    percent = 100 * fraction
-    if fraction >= 0.1 or fraction == 0:
-        return f"{percent:.0f} %"
-    return f"{percent:#.2g} %"
+    """Format a fraction in per cent with two significant digits, without an exponent."""
+    percent = abs(100 * fraction)
+    sign = "−" if fraction < 0 else ""
+    if percent >= ROUNDED_PERCENT or not percent:
+        return f"{sign}{percent:.0f} %"
+    if percent < SMALLEST_PERCENT:
+        return f"{'>' if sign else '<'} {sign}{SMALLEST_PERCENT} %"
+    return f"{sign}{percent:#.2g} %"

@@ -52,11 +52,12 @@ VERDICTS = (
 )
 FREQUENCIES = (0.012, 0.004, 0.80, 0.06, 0.01, 0.014, 0.08, 0.02)
 RULE = {"candidate": 0.2, "nu_error": 0.2, "nu_reconstruction": 0.5, "apart": 0.5, "n_active": 10}
-GROUPS = ["top plain"] * 5 + ["top chat"] * 5 + [f"quantile {q}" for q in (0.75, 0.5, 0.25)]
+QUANTILES = [f"quantile {q}" for q in (0.9, 0.7, 0.5, 0.3, 0.1)]
+GROUPS = ["top plain"] * 10 + ["top chat"] * 10 + QUANTILES
 
 
 def write_run(
-    folder: Path, n_latents: int = 64, n_contexts: int = 15, n_tokens: int = 24, seed: int = 0
+    folder: Path, n_latents: int = 64, n_contexts: int = 25, n_tokens: int = 40, seed: int = 0
 ) -> Run:
     """Write a finished run of the pair base and chat; the same seed writes the same run."""
     run, rng = Run(folder), np.random.default_rng(seed)
@@ -164,6 +165,7 @@ def latent_table(n: int, rng: np.random.Generator) -> LatentTable:
         for lens in ("tokens", "jacobian_tokens")
         for name in ("base", "chat", "difference")
     }
+    columns |= later_columns(n, columns["n_active"])
     hookpoints = {"base": "resid_post.9", "chat": "resid_post.9"}
     meta = {"sources": ["base", "chat"], "contrast": ["chat", "base"], "hookpoints": hookpoints}
     return LatentTable.from_columns(
@@ -171,11 +173,28 @@ def latent_table(n: int, rng: np.random.Generator) -> LatentTable:
     )
 
 
+def later_columns(n: int, n_active: np.ndarray) -> dict[str, object]:
+    """Build columns from their own generator, so that the others stay as they were."""
+    rng = np.random.default_rng(1)
+    words = np.array(TEXT, dtype=object)
+    columns: dict[str, object] = {
+        f"suppressed_tokens/{name}": list(words[rng.integers(0, len(words), (n, 10))])
+        for name in ("base", "chat", "difference")
+    }
+    shape = np.exp(-(((np.arange(12) - 5) / 3) ** 2))
+    for number, part in enumerate(shape / shape.sum()):
+        columns[f"histogram/{2 ** (number / 2 - 2):.3g}"] = np.rint(n_active * part).astype(int)
+    columns["label"] = [
+        f"asks for {word}" if i % 3 == 0 else "" for i, word in enumerate(rng.choice(WORDS, n))
+    ]
+    return columns
+
+
 def contexts(table: LatentTable, n: int, n_tokens: int, rng: np.random.Generator) -> pd.DataFrame:
     """Build `n` contexts per live latent with a burst of activity around each peak."""
     alive = table["latent"][~table["dead"]]
     words = np.array(TEXT + [f"▁word{i}" for i in range(8 * len(table))], dtype=object)
-    size, peak = len(alive) * n, min(14, n_tokens - 1)
+    size, peak = len(alive) * n, min(24, n_tokens - 1)
     ids = np.where(
         rng.random((size, n_tokens)) < 0.7,
         rng.integers(0, len(TEXT), (size, n_tokens)),
@@ -190,7 +209,7 @@ def contexts(table: LatentTable, n: int, n_tokens: int, rng: np.random.Generator
         * (rng.random((size, n_tokens)) < 0.6)
     )
     activations[:, peak] = largest
-    group = np.resize([*GROUPS, *["quantile 0.25"] * n][:n], size)
+    group = np.resize([*GROUPS, *["quantile 0.1"] * n][:n], size)
     return pd.DataFrame(
         {
             "latent": np.repeat(alive, n),
@@ -294,6 +313,7 @@ def curves(rng: np.random.Generator) -> list[dict[str, float]]:
             f"train/fve/{name}": 0.96 - 0.6 * float(np.exp(-row["step"] / rate))
             for name, rate in (("base", 250), ("chat", 300))
         }
+        row["train/fve/difference"] = 0.88 - 0.9 * float(np.exp(-row["step"] / 900))
     return rows
 
 

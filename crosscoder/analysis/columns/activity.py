@@ -13,6 +13,10 @@ from crosscoder.core.types import Kind
 KINDS = Kind.NAMES[: Kind.SPECIAL]
 # ranges of the position in a piece of text, and the first position of each
 POSITIONS = {"0-3": 0, "4-15": 4, "16-63": 16, "64+": 64}
+# bins of the histogram: each is a factor of √2 wide, and begins at 2^(exponent / 2)
+FIRST_EXPONENT = -24
+LAST_EXPONENT = 40
+N_BINS = LAST_EXPONENT - FIRST_EXPONENT + 1
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,9 @@ class Activity(StreamedColumn):
     `mean` is over all tokens, `mean_active` over those on which the latent is active. `spread` is
     the standard deviation where it is active, in units of `mean_active`. `density/<kind>` is the
     density on tokens of that kind. `template_share` and `position/<range>` are fractions of the
-    latent's summed activation. A latent is dead if it is never active on these tokens.
+    latent's summed activation. `histogram/<low>` counts the tokens with an activation from `low`
+    to √2 · `low`; there are columns for the bins that any latent uses. A latent is dead if it is
+    never active on these tokens.
     """
 
     def start(self, context: TableContext) -> "ActivitySums":
@@ -38,6 +44,7 @@ class ActivitySums:
         self.by_position = torch.zeros(len(POSITIONS), n_latents, dtype=torch.float64)
         self.squares = torch.zeros(n_latents, dtype=torch.float64)
         self.max = torch.zeros(n_latents)
+        self.histogram = torch.zeros(N_BINS, n_latents, dtype=torch.int32)
         self.n_tokens = torch.zeros(len(KINDS), dtype=torch.int64)
         self.range_starts = torch.tensor(list(POSITIONS.values()))
 
@@ -53,6 +60,15 @@ class ActivitySums:
         self.by_position.index_put_((bins[rows], latents), values.double(), accumulate=True)
         self.squares.index_add_(0, latents, values.double().square())
         self.max.scatter_reduce_(0, latents, values.float(), "amax")
+        self._count_activations(latents, values)
+
+    def _count_activations(self, latents: Tensor, values: Tensor) -> None:
+        """Add activations to the histogram; the outermost bins also hold what lies beyond them."""
+        is_active = values > 0
+        exponents = (2 * values[is_active].double().log2()).floor().long()
+        bins = exponents.clamp(FIRST_EXPONENT, LAST_EXPONENT) - FIRST_EXPONENT
+        ones = torch.ones(len(bins), dtype=torch.int32)
+        self.histogram.index_put_((bins, latents[is_active]), ones, accumulate=True)
 
     def columns(self) -> Mapping[str, Any]:
         counts = self.counts.sum(0)
@@ -75,4 +91,16 @@ class ActivitySums:
         columns["template_share"] = self.mass[Kind.TEMPLATE] / positive_mass
         for name, mass_in_range in zip(POSITIONS, self.by_position, strict=True):
             columns[f"position/{name}"] = mass_in_range / positive_mass
+        columns |= self._read_histogram()
         return {name: column.numpy() for name, column in columns.items()}
+
+    def _read_histogram(self) -> dict[str, Tensor]:
+        """Return the bins from the first to the last one that any latent uses, by column."""
+        used = self.histogram.any(1).nonzero()[:, 0].tolist()
+        if not used:
+            return {}
+        columns = {}
+        for place in range(used[0], used[-1] + 1):
+            low = 2 ** ((place + FIRST_EXPONENT) / 2)
+            columns[f"histogram/{low:.3g}"] = self.histogram[place]
+        return columns

@@ -73,8 +73,9 @@ def compute_lens(
 
     `tokens/<source>` reads a source's decoder through its own model, for every source on the
     residual stream. With a compared pair, `tokens/difference` reads d_first − d_second through the
-    first one's (chat's) model. A latent that writes nothing has no tokens. The columns of the
-    Jacobian lens are `jacobian_tokens/…`.
+    first one's (chat's) model. `suppressed_tokens/…` are the `n` tokens with the lowest logits, the
+    lowest first. A latent that writes nothing has no tokens. The columns of the Jacobian lens are
+    `jacobian_tokens/…`; it has no suppressed ones.
 
     Args:
         crosscoder: A folded crosscoder.
@@ -105,9 +106,14 @@ def compute_lens(
         jacobian = None
         if contexts is not None:
             jacobian = load_jacobian(pair, job.lm, Hookpoint.parse(job.hookpoint), contexts)
-        columns[job.column] = _read_column(job, pair, jacobian, n, is_common)
+        top, bottom = _read_column(job, pair, jacobian, n, is_common)
+        columns[job.column] = top
+        if contexts is None:
+            columns[f"suppressed_{job.column}"] = bottom
     pair.release()
-    return {job.column: columns[job.column] for job in jobs}
+    names = [job.column for job in jobs]
+    names += [f"suppressed_{name}" for name in names if contexts is None]
+    return {name: columns[name] for name in names}
 
 
 def _list_jobs(crosscoder: Crosscoder, metric: str, names: Collection[str]) -> list[_Job]:
@@ -130,24 +136,26 @@ def _list_jobs(crosscoder: Crosscoder, metric: str, names: Collection[str]) -> l
 
 def _read_column(
     job: _Job, pair: Pair, jacobian: Jacobian | None, n: int, is_common: Tensor | None
-) -> list[list[str]]:
-    """Return the top tokens of every latent."""
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the tokens with the highest logits of every latent, and those with the lowest."""
     model = pair[job.lm]
     ids = None if is_common is None else is_common.nonzero()[:, 0]
-    tokens = []
+    top: list[list[str]] = []
+    bottom: list[list[str]] = []
     with progress("latents") as bar:
         task = bar.add_task(f"lens {job.column}", total=len(job.directions), note="")
         for directions in job.directions.split(LATENTS_PER_CHUNK):
             logits = compute_logits(model, directions, jacobian, ids)
-            top = logits.topk(min(n, logits.shape[1]), dim=-1).indices.cpu()
-            if ids is not None:
-                top = ids[top]
-            for row, writes_something in zip(
-                top.tolist(), directions.any(-1).tolist(), strict=True
-            ):
-                tokens.append(pair.name_tokens(row, job.lm) if writes_something else [])
+            n_named = min(n, logits.shape[1])
+            writes = directions.any(-1).tolist()
+            for tokens, is_top in ((top, True), (bottom, False)):
+                chosen = logits.topk(n_named, dim=-1, largest=is_top).indices.cpu()
+                if ids is not None:
+                    chosen = ids[chosen]
+                for row, writes_something in zip(chosen.tolist(), writes, strict=True):
+                    tokens.append(pair.name_tokens(row, job.lm) if writes_something else [])
             bar.advance(task, len(directions))
-    return tokens
+    return top, bottom
 
 
 def compute_logits(

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from crosscoder.analysis.columns.norms import PUBLISHED
+from crosscoder.analysis.descriptions import find_description
+from crosscoder.analysis.table import LatentTable
 from crosscoder.errors import UserError
 from crosscoder.installation import name_command
 from crosscoder.io.run_dir import Run, write_text
@@ -128,5 +130,18 @@ class Data:
             "scores": [vars(score) for score in inputs.scores],
             "prompt_contrasts": inputs.prompt_contrasts,
             "papers": papers,
+            "meanings": _describe_columns(inputs.table),
+            "crosscoder": inputs.crosscoder or inputs.title,
             "latents_per_chunk": LATENTS_PER_CHUNK,
         }
+
+
+def _describe_columns(table: LatentTable | None) -> dict[str, str]:
+    """Return the meaning of every column that has a description."""
+    columns = table.columns if table else []
+    meanings = {}
+    for name in columns:
+        described = find_description(name, columns)
+        if described is not None:
+            meanings[name] = described.meaning
+    return meanings

@@ -21,6 +21,8 @@ from crosscoder.values import is_finite
 
 NORM_SCORES = (("delta_norm", "Δ"), ("relative_norm", "R"))
 NU_RANGE = [-0.25, 1.75]
+SETTLED = 0.1  # fraction of the training after which the loss sets the axis
+HEADROOM = 1.15
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,9 @@ def _plot_latent_scaling(
     if is_finite(rule.get("nu_error")):
         figure.add_hline(rule["nu_error"], line=THRESHOLD)
     caption = (
-        f"Candidates below and left of the lines are {a}-specific. The axes end at 1.75. "
-        "Click a point to open its latent."
+        f"ν: how much of a latent's {a} direction {b} has, in its reconstruction and in its error; "
+        f"0 = none, 1 = as much as {a}. {_describe_corner(rule, a, b)}"
+        "The axes end at 1.75. Click a point to open its latent."
     )
     return [Plot("nu", "Latent scaling", caption, figure)]
 
@@ -129,22 +132,43 @@ def _plot_difference(alive: LatentTable, verdicts: Sequence[Verdict]) -> list[Pl
 
 
 def _plot_training(curves: Sequence[Mapping[str, Any]], diff_pair: Sequence[str]) -> list[Plot]:
-    """Plot loss terms on a logarithmic axis and FVE on a linear one."""
+    """Plot loss terms, and the FVE of the sources and of their difference."""
     keys = list(dict.fromkeys(key for row in curves for key in row))
     losses = [key for key in keys if key == "loss" or key.startswith("loss/")]
     fves = [key for key in keys if key.startswith("train/fve/")]
     plots = []
     if losses:
         figure = draw_curves(curves, losses, "loss/")
-        figure.update_yaxes(title="loss", type="log", **DECADES)
-        plots.append(Plot("loss", "Loss", "Total loss and its terms by training step.", figure))
+        figure.update_yaxes(title="loss", range=[0, _find_top(curves, losses)])
+        caption = "Total loss and its terms by training step. The first steps may exceed the axis."
+        plots.append(Plot("loss", "Loss", caption, figure))
     if fves:
         colours = dict(zip(diff_pair, ("first", "second"), strict=False))
+        colours["difference"] = "rewritten"
         figure = draw_curves(curves, fves, "train/fve/", colours)
-        figure.update_yaxes(title="FVE", rangemode="tozero")
-        caption = "Fraction of each source's variance explained, on training batches."
+        figure.update_yaxes(title="FVE", range=[0, 1.02])
+        caption = "Fraction of variance explained on training batches: of each source"
+        caption += ", and of the difference." if "train/fve/difference" in fves else "."
         plots.append(Plot("fve", "Variance explained", caption, figure))
     return plots
+
+
+def _find_top(curves: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> float:
+    """Return the end of the loss axis: a little above what remains after the first steps."""
+    settled = curves[int(SETTLED * len(curves)) :]
+    values = [row[key] for row in settled for key in keys if is_finite(row.get(key))]
+    return HEADROOM * max(values, default=1.0)
+
+
+def _describe_corner(rule: Mapping[str, Any], a: str, b: str) -> str:
+    """Describe the latents that the lines of the latent-scaling plot enclose."""
+    if not is_finite(rule.get("candidate")):
+        return ""
+    return (
+        f"A candidate is a latent whose decoder in {b} has at most {rule['candidate']:.3g} of its "
+        f"norm in {a}; by the published thresholds, candidates below and left of the lines are "
+        f"{a}-specific. "
+    )
 
 
 def _thresholds(score: str) -> dict[str, float]:

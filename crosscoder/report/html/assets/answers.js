@@ -3,7 +3,7 @@
 
 /** Builds one prompt, unless the block above shows it already, and its answers in columns. */
 function makeBlock({ label, prompt, answers }, i, blocks) {
-  const text = (words) => h("div", { class: "text" }, words || "–");
+  const text = (words) => h("div", { class: "text" }, showable(words || "–"));
   const columns = answers.map(([name, words]) => h("div", { class: "answer" }, h("h5", {}, name), text(words)));
   const quoted = prompt === blocks[i - 1]?.prompt ? null : h("blockquote", {}, prompt);
   return h("div", { class: "asked" }, label && h("h4", {}, label), quoted, h("div", { class: "columns" }, columns));

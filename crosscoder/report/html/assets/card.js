@@ -3,8 +3,8 @@
 
 const TARGETS = ["error", "reconstruction", "activation"];
 const SIGNS = { error: "ν^ε", reconstruction: "ν^r", activation: "ν" };
-const GROUPS = { "top plain": "Highest, on plain text", "top chat": "Highest, in chats" };
-const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation", max_cross_cosine: "largest cosine with another latent", difference_share: "fraction of the difference", found_again: "found again by other seeds", matched_cosine: "cosine with its partners there" };
+const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation", max_cross_cosine: "largest cosine with another latent", difference_share: "fraction of the difference", found_again: "found again by other seeds", matched_cosine: "cosine with its partners there", "label_score/detection": "label, detection", "label_score/fuzzing": "label, fuzzing", "label_score/intruder": "contexts, intruder" };
+const FIGURES = ["n_active", "mean_active", "max", "difference_energy", "difference_share", "difference_share/chat", "difference_share/template", "difference_cross", "difference_explained", "max_cross_cosine", "found_again", "matched_cosine", "causal_equivalence", "label_score/detection", "label_score/fuzzing", "label_score/intruder"];
 const MEANINGS = {
   tokens: "What the latent writes, read by the unembedding as if no layer came after it.",
   jacobian_tokens: "The same through the mean Jacobian of the later layers, over held-out texts.",
@@ -12,6 +12,7 @@ const MEANINGS = {
 const value = (row, name) => (has(name) ? column(name)[row] : undefined);
 /** A section of the card. */
 const block = (title, ...children) => h("section", {}, h("h3", {}, title), ...children);
+const remark = (text) => h("p", { class: "note" }, text);
 /** One line per entry: name, bar and number; a bar of `full` is complete. */
 function bars(entries, style, full = 1) {
   const width = (number) => (number > 0 ? `max(1px, ${Math.min(100, (100 * number) / full)}%)` : "0");
@@ -32,6 +33,7 @@ function weights(row) {
     "Decoder norms",
     bars(all, "number", Math.max(...all.map(([, norm]) => norm))),
     h("dl", { class: "inline" }, scores.map(({ label, meaning, column: name }) => h("div", { title: meaning }, h("dt", {}, label), h("dd", {}, formatNumber(value(row, name), "score"))))),
+    supported.length ? remark("Supported: the part of the norm that the data support.") : null,
   );
 }
 
@@ -46,17 +48,23 @@ function interval(row, target, source) {
   line.append(h("i", { class: "zero", style: `left: ${at(0)}` }), h("i", { class: "zero", style: `left: ${at(1)}` }));
   if (threshold !== undefined) line.append(h("i", { class: "threshold", style: `left: ${at(threshold)}`, title: `threshold ${threshold}` }));
   if (range) line.append(h("i", { class: "range", style: `left: ${at(low)}; right: calc(100% - ${at(high)})` }));
-  if (!Number.isNaN(nu)) line.append(h("i", { class: "dot", style: `left: ${at(nu)}` }));
+  if (nu < -0.2 || nu > 1.5) line.append(h("i", { class: "beyond", style: `left: ${at(nu)}` }, nu < 0 ? "‹" : "›"));
+  else if (!Number.isNaN(nu)) line.append(h("i", { class: "dot", style: `left: ${at(nu)}` }));
+  const isIll = isIllConditioned(row, name);
   const others = about.diff_pair.filter((other) => other !== source).join(", ");
   const label = [h("b", {}, raiseExponent(SIGNS[target])), `${source} in ${others}'s ${target}`];
   const title = `Strength of its ${source} direction in ${others}, relative to ${source}. 95 % interval: ${range || "–"}`;
-  return h("tr", { title }, h("th", { scope: "row" }, label), h("td", {}, line), h("td", { class: "n" }, formatNumber(nu, "score")), h("td", { class: "n ends" }, range));
+  const ends = isIll ? h("span", { title: range }, "ill-conditioned") : range;
+  return h("tr", { title, class: isIll && "ill" }, h("th", { scope: "row" }, label), h("td", {}, line), h("td", { class: "n" }, formatNumber(nu, "score")), h("td", { class: "n ends" }, ends));
 }
 
 function scaling(row) {
   const lines = about.diff_pair.flatMap((source) => TARGETS.filter((target) => has(`nu/${target}/${source}`)).map((target) => interval(row, target, source)));
   if (!lines.length) return null;
-  const key = h("p", { class: "note" }, "Thin ticks: 0 and 1; dotted tick: threshold of the verdict; bars: 95 % intervals.");
+  const key = remark(
+    "ν: how much of a direction the other model has; ticks at 0 (absent) and 1 (as present). Dotted tick: threshold of the verdict. Bars: 95 % intervals; ‹ and › lie outside. " +
+      "Ill-conditioned: the interval is wider than 1, and the number says nothing.",
+  );
   return block("Latent scaling", h("table", { class: "nus" }, h("tbody", {}, lines)), key);
 }
 
@@ -68,7 +76,8 @@ function betas(row) {
   const find = (target, direction, model) => entries.find((e) => e[0] === target && e[1] === direction && e[2] === model)?.[3];
   const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "hidden" }, "direction in model")), targets.map((target) => h("th", { scope: "col", class: "n" }, target)));
   const body = pairs.map(([d, m]) => h("tr", {}, h("th", { scope: "row" }, `${d} in ${m}`), targets.map((t) => h("td", { class: "n" }, formatNumber(find(t, d, m), "score")))));
-  return block("β", h("table", {}, h("thead", {}, head), h("tbody", {}, body)));
+  const key = remark("Factor by which a decoder direction, times the activation, best fits each target of a model. ν is the ratio of two of them.");
+  return block("β", h("table", {}, h("thead", {}, head), h("tbody", {}, body)), key);
 }
 
 function activity(row) {
@@ -81,67 +90,46 @@ function activity(row) {
     part("Density, by kind of token", densities, Math.max(...densities.map(([, density]) => density))),
     part("Activation mass by position in the text", positions),
     part("Activation mass on the template", template),
+    histogram(row),
   );
 }
 
 function categories(row) {
   const papers = Object.entries(about.papers).filter(([name]) => has(name));
   if (!papers.length) return null;
-  return block("By published rules", h("table", {}, h("tbody", {}, papers.map(([name, rule]) => h("tr", {}, h("th", { scope: "row" }, rule), h("td", { class: "n" }, value(row, name)))))));
+  const key = remark("What the thresholds of published papers call it; no control has calibrated them.");
+  return block("By published rules", key, h("table", {}, h("tbody", {}, papers.map(([name, rule]) => h("tr", {}, h("th", { scope: "row" }, rule), h("td", { class: "n" }, value(row, name)))))));
 }
 
+/** A line of the figures: name, value, and below them what it means. */
+const figure = (name, text, meaning) => h("div", {}, h("dt", {}, name, meaning && h("small", {}, meaning)), h("dd", {}, text));
+
 function rest(row) {
-  const shown = ["n_active", "mean_active", "max", "difference_energy", "difference_share", "difference_share/chat", "difference_share/template", "difference_cross", "difference_explained", "max_cross_cosine", "found_again", "matched_cosine"];
   const style = (name) => (name.startsWith("difference_") && name !== "difference_energy" ? "percent" : "number");
-  const pairs = shown.filter(has).map((name) => [LABELS[name] ?? name.replaceAll("_", " ").replace("/", ", "), formatNumber(value(row, name), style(name))]);
+  const q = about.diff_pair.map((source) => `q/${source}`);
+  const lines = [...q, ...FIGURES].filter(has).map((name) => figure(LABELS[name] ?? name.replaceAll("_", " ").replace("/", ", "), formatNumber(value(row, name), style(name)), about.meanings[name]));
   for (const name of about.prompt_contrasts) {
-    pairs.push([name, `${formatNumber(value(row, name))}, p ${formatNumber(value(row, `${name}/p`))}, Holm ${formatNumber(value(row, `${name}/holm`))}`]);
+    lines.push(figure(name, `${formatNumber(value(row, name))}, p ${formatNumber(value(row, `${name}/p`))}, Holm ${formatNumber(value(row, `${name}/holm`))}`, about.meanings[name]));
   }
-  const list = h("dl", { class: "pairs" }, pairs.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
   const twin = value(row, "twin") ?? -1;
   if (twin >= 0) {
     const note = `, cosine ${formatNumber(value(row, "twin_cosine"), "score")}, co-firing ${formatNumber(value(row, "twin_cofiring"), "percent")}`;
-    list.append(h("div", {}, h("dt", {}, "twin"), h("dd", {}, h("a", { href: `#latent-${twin}` }, `latent ${twin}`), note)));
+    lines.push(figure("twin", [h("a", { href: `#latent-${twin}` }, `latent ${twin}`), note], about.meanings.twin));
   }
-  return block("Figures", list);
+  return block("Figures", h("dl", { class: "pairs" }, lines));
 }
 
 function lenses(row) {
   if (!lensColumns.length) return null;
-  const one = (name) => h("div", {}, h("h4", {}, name.split("/")[1]), h("p", { class: "words" }, column(name)[row].map((word) => h("code", {}, word))));
+  const one = (name) => h("div", {}, h("h4", {}, name.split("/")[1]), h("p", { class: "words" }, column(name)[row].map((word) => h("code", {}, showable(word)))));
   const group = ([metric, title]) => {
     const names = lensColumns.filter((name) => name.startsWith(`${metric}/`));
     return names.length ? h("div", { title: MEANINGS[metric] }, h("h4", {}, h("b", {}, title)), h("div", { class: "lenses" }, names.map(one))) : null;
   };
   const { least_count: least, counted_tokens: counted, named_tokens: named } = about.lens;
   const note = named ? `Named are only the ${formatNumber(named)} tokens of the vocabulary that occur at least ${least} times in ${formatNumber(counted)} tokens of text.` : null;
-  return block("Promoted tokens", Object.entries(LENSES).map(group).filter(Boolean), note && h("p", { class: "note" }, note));
-}
-
-function passage(shown, top) {
-  const text = h("p", { class: "passage" });
-  shown.codes.forEach((code, i) => {
-    const f = shown.activations[i];
-    const word = i ? vocabulary[code] : vocabulary[code].trimStart();
-    if (!f) return text.append(word);
-    const attributes = { class: i === shown.peak ? "token peak" : "token", style: `--f: ${(f / (top || 1)).toFixed(3)}`, tabindex: 0, "data-f": f };
-    return text.append(h("span", attributes, word));
-  });
-  const where = `${shown.group in GROUPS ? "" : `${shown.kind}, `}document ${shown.document}, token ${shown.position}`;
-  return h("li", {}, h("div", { class: "where" }, h("b", {}, formatNumber(shown.activations[shown.peak])), h("span", {}, where)), text);
-}
-
-function contexts(row) {
-  const { part, begin, end } = contextsOf(row);
-  const groups = new Map();
-  for (let i = begin; i < end; i++) {
-    const shown = context(part, i);
-    groups.set(shown.group, [...(groups.get(shown.group) ?? []), shown]);
-  }
-  if (!groups.size) return part ? block("Contexts", h("p", { class: "note" }, "None: the latent was never active, or its contexts were not saved.")) : null;
-  const top = Math.max(...[...groups.values()].flat().flatMap(({ activations }) => activations));
-  const group = ([name, shown]) => [h("h4", {}, GROUPS[name] ?? name[0].toUpperCase() + name.slice(1)), h("ol", { class: "contexts" }, shown.map((one) => passage(one, top)))];
-  return block("Contexts", [...groups].flatMap(group));
+  const suppressed = suppressedColumns.length ? h("div", {}, h("h4", {}, h("b", {}, "Suppressed (logit lens)")), h("div", { class: "lenses" }, suppressedColumns.map(one))) : null;
+  return block("Promoted tokens", Object.entries(LENSES).map(group).filter(Boolean), suppressed, note && remark(note));
 }
 
 /** Describe how much a token's activation writes into each model. */
@@ -154,14 +142,17 @@ function makeCard(row, close, step) {
   const verdict = verdictOf(row);
   const button = (label, sign, onclick) => h("button", { type: "button", "aria-label": label, title: label, onclick }, sign);
   const title = h("h2", { id: "card-title", tabindex: -1 }, `Latent ${latents[row]}`);
-  const buttons = h("div", { class: "buttons" }, button("Previous in the list", "↑", () => step(-1)), button("Next in the list", "↓", () => step(1)), button("Close", "×", close));
+  const buttons = h("div", { class: "buttons" }, button("Previous in the list (←)", "←", () => step(-1)), button("Next in the list (→)", "→", () => step(1)), button("Close", "×", close));
   const details = [weights, scaling, activity, rest, categories, betas].map((part) => part(row));
   return [
     h("header", {}, title, verdict && verdictLabel(verdict), buttons),
+    has("label") && column("label")[row] ? h("p", { class: "label" }, showable(column("label")[row])) : null,
     verdict && h("p", { class: "meaning" }, verdict.meaning),
-    h("div", { class: "grid" }, details.slice(0, 2).filter(Boolean)),
-    lenses(row),
+    lens ? h("p", { class: "words", title: `Promoted tokens (${LENSES[lensName]}, ${lensSource})` }, "promotes ", column(lens)[row].slice(0, 8).map((word) => h("code", {}, showable(word)))) : null,
+    makeNoteField(latents[row]),
     contexts(row),
+    lenses(row),
+    h("div", { class: "grid" }, details.slice(0, 2).filter(Boolean)),
     h("div", { class: "grid" }, details.slice(2).filter(Boolean)),
   ].filter(Boolean);
 }

@@ -35,6 +35,7 @@ const rowOf = new Map(Array.from(latents, (latent, row) => [latent, row]));
 const columnNames = Object.keys(packedColumns);
 const LENSES = { tokens: "Logit lens", jacobian_tokens: "Jacobian lens" };
 const lensColumns = columnNames.filter((name) => name.split("/")[0] in LENSES);
+const suppressedColumns = columnNames.filter((name) => name.startsWith("suppressed_tokens/"));
 const chunks = new Map();
 
 /** Contexts of a few hundred latents, whose tokens stay codes until they are shown. */
@@ -68,37 +69,34 @@ function contextsOf(row) {
 function context(part, i) {
   const begin = i ? part.ends[i - 1] : 0;
   const codes = part.tokens.subarray(begin, part.ends[i]);
-  const activations = Array.from(part.levels.subarray(begin, part.ends[i]), (level) => (level / 65535) * part.max[i]);
+  const activations = Array.from(part.levels.subarray(begin, part.ends[i]), (level) => (level / 255) * part.max[i]);
   const [group, kind, document, position, peak] = ["group", "kind", "document", "position", "peak"].map((name) => part[name][i]);
   return { codes, activations, group, kind, document, position, peak };
-}
-
-const texts = [];
-/** All text of a row that can be searched, in lower case. */
-function textOf(row) {
-  if (texts[row] === undefined) {
-    const lines = [`latent ${latents[row]}`, has("verdict") ? column("verdict")[row] : ""];
-    for (const name of lensColumns) lines.push(column(name)[row].join(""));
-    const { part, begin, end } = contextsOf(row);
-    for (let i = begin; i < end; i++) {
-      let line = "";
-      for (let t = i ? part.ends[i - 1] : 0; t < part.ends[i]; t++) line += vocabulary[part.tokens[t]];
-      lines.push(line);
-    }
-    texts[row] = lines.join("\n").toLowerCase();
-  }
-  return texts[row];
 }
 
 /** Formats a number: a `score` has three decimals, a `percent` has two digits, others have three. */
 function formatNumber(value, style = "number") {
   if (value === undefined || Number.isNaN(value)) return "–";
-  const [size, digits, unit] = style === "percent" ? [Math.abs(100 * value), 2, " %"] : [Math.abs(value), 3, ""];
-  let text = size.toPrecision(digits);
-  if (style === "score") text = size.toFixed(3);
-  else if (Number.isInteger(size) || size >= 10 ** digits) text = Math.round(size).toLocaleString("en");
-  else if (size < 1e-3) text = size.toExponential(1).replace("-", "−");
-  return (value < 0 ? "−" : "") + text + unit;
+  const size = Math.abs(value);
+  const sign = value < 0 ? "−" : "";
+  if (style === "percent") return formatPercent(100 * size, sign);
+  if (style === "score" && size < 10) return sign + size.toFixed(3);
+  if (Number.isInteger(size) || size >= 1000) return sign + Math.round(size).toLocaleString("en");
+  if (size < 1e-3) return sign + size.toExponential(1).replace("-", "−");
+  return sign + size.toPrecision(3);
+}
+
+/** Formats a percentage as numbers.py does. */
+function formatPercent(percent, sign) {
+  if (percent >= 9.95 || percent === 0) return `${sign}${Math.round(percent)} %`;
+  if (percent < 0.01) return sign ? "> −0.01 %" : "< 0.01 %";
+  return `${sign}${percent.toPrecision(2)} %`;
+}
+
+/** Tells whether a ν says nothing: its interval is wider than the distance from absent to present. */
+function isIllConditioned(row, name) {
+  if (!name.startsWith("nu/") || !has(`${name}/low`) || Number.isNaN(column(name)[row])) return false;
+  return !(column(`${name}/high`)[row] - column(`${name}/low`)[row] <= 1);
 }
 
 /** Writes `ν^r` with its r raised. */

@@ -2,24 +2,18 @@
 // List of latents with search, filters by verdict, sorting by any column, and pages.
 
 const PAGE = 25;
+const DESCRIPTION = "description"; // of a row, which is no column of the table
 const lens = ["tokens/difference", ...about.diff_pair.map((name) => `tokens/${name}`), ...lensColumns].find(has);
 const [lensName, lensSource] = lens ? lens.split("/") : [];
-const state = { sort: about.scores.length ? about.scores[0].column : "latent", descending: true, query: "", verdicts: new Set(), page: 0 };
+const state = { sort: about.scores.length ? about.scores[0].column : "latent", descending: true, bySize: false, query: "", verdicts: new Set(), page: 0 };
 let order = []; // rows that are shown, in order
 
 const listColumns = [
   { column: "latent", label: "latent", style: "number", meaning: "Index of the latent in the dictionary." },
   ...(has("verdict") ? [{ column: "verdict", label: "verdict", meaning: "Classification by its decoders and by the data." }] : []),
   ...about.scores,
-  ...(lens ? [{ column: lens, label: "promotes", fixed: true, meaning: `Tokens whose logits it raises most (${LENSES[lensName]}, ${lensSource}).` }] : []),
+  ...(lens || has("label") ? [{ column: DESCRIPTION, label: lens ? "promotes" : "label", fixed: true, meaning: lens && `Tokens whose logits it raises most (${LENSES[lensName]}, ${lensSource}).` }] : []),
 ];
-
-/** Returns a test of rows for the words and quoted phrases of a query; a number alone is a latent. */
-function matcher(query) {
-  if (/^\d+$/.test(query)) return (row) => String(latents[row]).startsWith(query);
-  const terms = Array.from(query.toLowerCase().matchAll(/"([^"]+)"?|(\S+)/g), (match) => match[1] ?? match[2]);
-  return (row) => terms.every((term) => textOf(row).includes(term));
-}
 
 function arrange() {
   const matches = state.query ? matcher(state.query) : () => true;
@@ -30,19 +24,34 @@ function arrange() {
   }
   const values = column(state.sort);
   const sign = state.descending ? -1 : 1;
-  const compare = typeof values[0] === "string" ? (a, b) => a.localeCompare(b) : (a, b) => a - b;
-  // latents without a value come last in both directions
-  const missing = (row) => Number(Number.isNaN(values[row]));
+  let compare = typeof values[0] === "string" ? (a, b) => a.localeCompare(b) : (a, b) => a - b;
+  if (state.bySize) compare = (a, b) => Math.abs(a) - Math.abs(b);
+  // latents whose value is missing or says nothing come last in both directions
+  const missing = (row) => Number(Number.isNaN(values[row]) || isIllConditioned(row, state.sort));
   order.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : sign * compare(values[a], values[b])) || latents[a] - latents[b]);
 }
 
+/** What a row is about: its label, the tokens that it promotes, and where the search found it. */
+function describeRow(row) {
+  const label = has("label") ? column("label")[row] : "";
+  const words = lens ? column(lens)[row].slice(0, 6) : [];
+  return [
+    label && h("div", { class: "label" }, showable(label)),
+    h("div", { class: "promoted" }, words.map((word) => h("code", {}, showable(word)))),
+    ...explainMatch(row, state.query),
+  ].filter(Boolean);
+}
+
 function cell(row, { column: name, style }) {
+  if (name === DESCRIPTION) return h("td", { class: "promotes" }, describeRow(row));
   const value = column(name)[row];
-  if (name === "latent") return h("th", { scope: "row" }, h("a", { href: `#latent-${value}` }, String(value)));
+  // a narrow screen has no room for a column of its own
+  if (name === "latent") return h("th", { scope: "row" }, h("a", { href: `#latent-${value}` }, String(value)), h("div", { class: "under" }, describeRow(row)));
   if (name === "verdict") return h("td", {}, verdictLabel(about.verdicts[value]));
-  if (name === lens) return h("td", { class: "promotes" }, value.slice(0, 6).map((word) => h("code", {}, word)));
-  if (name !== "delta_norm") return h("td", { class: "n" }, formatNumber(value, style));
-  return h("td", { class: "n" }, h("i", { class: "track", style: `--at: ${value}` }), formatNumber(value, style));
+  const text = formatNumber(value, style);
+  if (name === "delta_norm") return h("td", { class: "n" }, h("i", { class: "track", style: `--at: ${value}` }), text);
+  const isIll = isIllConditioned(row, name);
+  return h("td", { class: isIll ? "n ill" : "n", title: isIll && "Ill-conditioned: its 95 % interval is wider than 1." }, text);
 }
 
 function showPage() {
@@ -62,18 +71,30 @@ function showPage() {
 function showHead() {
   const head = listColumns.map(({ column: name, label, meaning, fixed }) => {
     const sorted = state.sort === name;
-    const arrow = h("span", { class: "arrow", "aria-hidden": "true" }, sorted ? (state.descending ? "↓" : "↑") : "");
+    const sign = state.bySize ? "|↓|" : state.descending ? "↓" : "↑";
+    const arrow = h("span", { class: "arrow", "aria-hidden": "true" }, sorted ? sign : "");
     const direction = sorted ? (state.descending ? "descending" : "ascending") : false;
     const onclick = () => sortBy(name);
     const inside = fixed ? h("span", {}, label) : h("button", { type: "button", onclick }, raiseExponent(label), arrow);
     const text = fixed || ["latent", "verdict"].includes(name);
-    return h("th", { scope: "col", title: meaning, class: text ? false : "n", "aria-sort": direction, "data-column": name }, inside);
+    const title = fixed ? meaning : `${meaning} A click sorts${hasSigns(name) ? "; the third sorts by absolute value" : ""}.`;
+    return h("th", { scope: "col", title, class: text ? false : "n", "aria-sort": direction, "data-column": name }, inside);
   });
   document.querySelector("#list thead").replaceChildren(h("tr", {}, head));
 }
 
+/** Tells whether a column has values of both signs. */
+function hasSigns(name) {
+  const values = column(name);
+  return typeof values[0] === "number" && values.some((value) => value < 0) && values.some((value) => value > 0);
+}
+
+/** Sorts by a column: descending, then ascending, then by absolute value if it has two signs. */
 function sortBy(name) {
-  state.descending = state.sort === name ? !state.descending : !["latent", "verdict"].includes(name);
+  const isSame = state.sort === name;
+  const wasLast = state.bySize || (!state.descending && !hasSigns(name));
+  state.bySize = isSame && !state.descending && hasSigns(name);
+  state.descending = isSame ? state.bySize || wasLast : !["latent", "verdict"].includes(name);
   state.sort = name;
   showHead();
   document.querySelector(`#list th[data-column="${CSS.escape(name)}"] button`).focus();

@@ -59,9 +59,14 @@ card.addEventListener("focusin", showTip);
 card.addEventListener("mouseleave", hideTip);
 card.addEventListener("scroll", hideTip);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && openRow >= 0) closeCard();
+  if (openRow < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === "Escape") closeCard();
+  if (event.target.closest?.("input, textarea, select")) return;
+  if (event.key === "ArrowLeft") step(-1);
+  if (event.key === "ArrowRight") step(1);
 });
 addEventListener("hashchange", route);
 addEventListener("popstate", route);
 startList();
+startDownloads();
 route();

@@ -46,7 +46,8 @@ def test_top_tokens_are_those_of_each_source_s_own_model(
 ):
     monkeypatch.setattr(module, "LATENTS_PER_CHUNK", at_a_time)
     columns = compute_lens(crosscoder, tiny_pair, n=4)
-    assert list(columns) == ["tokens/base", "tokens/chat", "tokens/difference"]
+    promoted = [f"tokens/{name}" for name in ("base", "chat", "difference")]
+    assert list(columns) == [*promoted, *(f"suppressed_{name}" for name in promoted)]
     base, chat = (crosscoder.decoder(name).detach() for name in ("base", "chat"))
     for latent in range(N_LATENTS):
         assert columns["tokens/base"][latent] == naive(tiny_pair, "base", base[latent], 4)
@@ -54,6 +55,8 @@ def test_top_tokens_are_those_of_each_source_s_own_model(
         assert columns["tokens/difference"][latent] == naive(
             tiny_pair, "chat", (chat - base)[latent], 4
         )
+        lowest = naive(tiny_pair, "chat", -chat[latent], 4)  # the norm keeps the sign
+        assert columns["suppressed_tokens/chat"][latent] == lowest
     assert columns["tokens/chat"] != columns["tokens/difference"]
 
 
@@ -155,7 +158,8 @@ def test_only_sources_on_the_residual_stream_are_read(tiny_pair, hookpoints, nam
         Source(lm, WIDTH, lm, point) for lm, point in zip(("base", "chat"), hookpoints, strict=True)
     ]
     crosscoder = Crosscoder(Sources(tuple(items), ("chat", "base")), N_LATENTS, TopK(3)).fold()
-    assert list(compute_lens(crosscoder, tiny_pair, n=2)) == names
+    suppressed = [f"suppressed_{name}" for name in names]
+    assert list(compute_lens(crosscoder, tiny_pair, n=2)) == names + suppressed
 
 
 def test_each_model_is_loaded_once_and_released(crosscoder, monkeypatch):

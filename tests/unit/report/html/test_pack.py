@@ -61,7 +61,7 @@ def test_contexts_follow_the_order_of_the_table(monkeypatch):
     assert [words[code] for code in unpacked(first["tokens"])] == ["a", "b", "c", "a", "b"]
     fractions = unpacked(first["levels"]) / pack.LEVELS
     np.testing.assert_allclose(
-        fractions * np.repeat(unpacked(first["max"]), [2, 3]), [0, 2, 1, 4, 0], atol=1e-4
+        fractions * np.repeat(unpacked(first["max"]), [2, 3]), [0, 2, 1, 4, 0], atol=4 / pack.LEVELS
     )
     assert unpacked(second["levels"]).tolist() == [0]
 
