@@ -1,6 +1,6 @@
 """Find what was planted, and nothing where nothing was: organisms × methods.
 
-python -m benchmarks.organisms --organisms codeword style unchanged --json docs/organisms/organisms.json
+python -m benchmarks.organisms --organisms codeword style --json docs/organisms/organisms.json
 
 For each organism, recipe and seed, train.py trains a crosscoder and evaluate.py compares methods
 (eval=methods). Methods without a crosscoder are compared once for each organism. A finished run is

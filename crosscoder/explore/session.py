@@ -11,7 +11,7 @@ from crosscoder.formats import load
 from crosscoder.installation import name_command
 from crosscoder.io.run_dir import Run
 from crosscoder.lm import Pair
-from crosscoder.report.html.tokens import make_readable
+from crosscoder.lm.readable_tokens import make_readable
 from crosscoder.report.inputs import Inputs
 
 
