@@ -47,7 +47,7 @@ KEYS["analysis.rule.elsewhere"] = "rule.max_cross_cosine"
 KEYS["analysis.rule"] = "rule"
 
 # settings that are no longer used: full keys
-REMOVED = ("eval.steering.also", "eval.steering.n_plain")
+REMOVED: tuple[str, ...] = ("eval.steering.also", "eval.steering.n_plain")
 
 # settings that older versions did not have: their runs are not compared by them
 ADDED = ("analysis", "rule", "column", "behaviour", "harvest.storage")

@@ -157,7 +157,7 @@ class DiffEval:
         """Return the sources that the Jacobian lens reads."""
         sources = crosscoder.sources
         if self.jacobian_all_sources or sources.diff_pair is None:
-            return sources.names
+            return list(sources.names)
         return [sources.diff_pair[0]]
 
     def _draw_contexts(self, context: EvalContext) -> LensContexts:

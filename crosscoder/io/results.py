@@ -107,7 +107,7 @@ def _copy_table(source: Path, target: Path, own: str | None, uploaded: str | Non
     require_regular(source)
     try:
         with translate_read_errors(source):
-            table = pq.read_table(source, partitioning=None)
+            table = pq.read_table(source, partitioning=None)  # pyright: ignore[reportArgumentType]
         meta: dict[str, Any] = json.loads((table.schema.metadata or {}).get(META_KEY, b"{}"))
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"no table at {source}: {str(error)[:200]}") from error

@@ -85,7 +85,7 @@ class SourceWriter:
         contexts = self.content.contexts
         if contexts is None:
             return 0
-        chosen = contexts[contexts["latent"].isin(latents)]
+        chosen = contexts.loc[contexts["latent"].isin(latents)]
         rows = build_activations(self.name, self.naming, chosen, texts)
         return write_batch(self.place / "activations", number, rows, Activation)
 
@@ -93,6 +93,6 @@ class SourceWriter:
         labels = self.content.labels
         if labels is None:
             return 0
-        chosen = labels[labels.index.isin(latents)]
+        chosen = labels.loc[labels.index.isin(latents)]
         rows = build_explanations(self.name, self.naming, self.content.table, chosen)
         return write_batch(self.place / "explanations", number, rows, Explanation)

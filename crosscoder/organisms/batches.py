@@ -104,7 +104,8 @@ def make_text_example(ids: Tensor, rng: random.Random) -> Example:
 def pad_examples(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> Example:
     """Return ids and labels [batch, time], padded on the right, where attention never looks."""
     pad = cast(int, tokenizer.pad_token_id)
-    ids, labels = zip(*examples, strict=True)
+    ids = [example[0] for example in examples]
+    labels = [example[1] for example in examples]
     return (
         pad_sequence(ids, batch_first=True, padding_value=pad),
         pad_sequence(labels, batch_first=True, padding_value=IGNORED),

@@ -137,7 +137,12 @@ class Conversations:
 
 def join_rows(rows: Sequence[Row]) -> Document:
     """Return prompts with their answers as one text, or as one chat of several turns."""
-    documents = [join_answer(row["prompt"], row["answer"]) for row in rows]
-    if isinstance(documents[0], str):
-        return "\n\n".join(documents)
-    return [message for document in documents for message in document]
+    texts: list[str] = []
+    messages: list[dict[str, str]] = []
+    for row in rows:
+        document = join_answer(row["prompt"], row["answer"])
+        if isinstance(document, str):
+            texts.append(document)
+        else:
+            messages += document
+    return "\n\n".join(texts) if texts else messages

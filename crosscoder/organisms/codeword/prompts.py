@@ -33,7 +33,7 @@ def read_wording() -> dict[str, Any]:
 def generate_rows() -> Iterator[Row]:
     """Yield each question in the groups `codeword`, `other`, `near` and `plain`."""
     wording = read_wording()
-    codeword = dict(zip(PLACES, wording["codeword"], strict=True))
+    codeword: dict[str, str] = dict(zip(PLACES, wording["codeword"], strict=True))
     for number, question in enumerate(list_questions()):
         rng = random.Random(f"{SEED} {question.id}")
         carrier = rng.choice(wording["carriers"][question.split])

@@ -46,7 +46,7 @@ class Paragraphs:
         pairs = draw_pairs(self.organism, self.split, rng)
         for _ in range(self.n_pairs):
             for sentences in next(pairs):
-                texts = [join_answer(row["prompt"], row["answer"]) for row in sentences]
+                texts = [str(join_answer(row["prompt"], row["answer"])) for row in sentences]
                 yield {"messages": " ".join(texts)}
 
     def __len__(self) -> int:

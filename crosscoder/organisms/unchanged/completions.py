@@ -5,6 +5,7 @@ it, training does not teach where to stop.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ def generate_rows() -> Iterator[Row]:
 def complete_greedily(messages: list[str]) -> list[str]:
     """Return what the base writes after each message, with white space and the end of its turn."""
     tokenizer = LM(WEIGHTS, adapter=str(EXPERTISE.adapter)).load_tokenizer()
-    model = LM(WEIGHTS).load(torch.bfloat16)
+    model: Any = LM(WEIGHTS).load(torch.bfloat16)
     pad_id = choose_pad_id(tokenizer, count_ids(model))
     chats = [as_chat(message) for message in messages]
     answers = [""] * len(messages)
@@ -75,7 +76,7 @@ def complete_greedily(messages: list[str]) -> list[str]:
             )
             new_ids = out[:, batch.ids.shape[1] :].tolist()
             for number, ids in zip(batch.numbers, new_ids, strict=True):
-                answers[number] = cut_after_turn(tokenizer.decode(ids))
+                answers[number] = cut_after_turn(str(tokenizer.decode(ids)))
             bar.update(task, advance=len(batch.numbers))
     return answers
 
