@@ -140,4 +140,7 @@ def join_rows(rows: Sequence[Row]) -> Document:
     documents = [join_answer(row["prompt"], row["answer"]) for row in rows]
     if isinstance(documents[0], str):
         return "\n\n".join(documents)
-    return [message for document in documents for message in document]
+    chat = []
+    for document in documents:
+        chat += document
+    return chat
