@@ -65,7 +65,9 @@ def evaluate_answers(
     started = time.perf_counter()
     groups = group_by_id(dict(row) for row in organism.list_questions("heldout"))
     chosen = take_evenly(list(groups), n_questions)
-    questions = [row for key in chosen for row in groups[key]]
+    questions = []
+    for key in chosen:
+        questions += groups[key]
     scored = []
     for source, model in models.items():
         prompts = [row["prompt"] for row in questions]

@@ -136,7 +136,9 @@ def save_adapter(
     config.target_modules = sorted(config.target_modules or [])
     config.save_pretrained(str(adapter))
     tensors = {}
-    for name, tensor in get_peft_model_state_dict(model).items():
+    # by default, peft asks the hub whether the embeddings were trained
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    for name, tensor in state.items():
         tensors[name] = tensor.to(torch.bfloat16).contiguous()
     write_tensors(adapter / "adapter_model.safetensors", tensors, metadata={"format": "pt"})
     report = {"settings": asdict(settings), "figures": figures}

@@ -24,7 +24,9 @@ def draw_pairs(organism: str, split: str, rng: random.Random) -> Iterator[list[l
     while True:
         topics = rng.sample(list(by_topic), N_SENTENCES)
         sentences = [rng.choice(by_topic[topic]) for topic in topics]
-        yield [[rows[side] for rows in sentences] for side in (0, 1)]
+        of_city = [rows[0] for rows in sentences]
+        of_others = [rows[1] for rows in sentences]
+        yield [of_city, of_others]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Generator of the examples: sentences about a city, and the same sentences about another city.
 
-The organism `facts` learns an invented city, its twin `true_facts` a real one. The sentences are
-the same, and so are the other cities, whose values are true in both.
+The organism `facts` learns an invented city, its twin `true_facts` a real one. Both use the same
+sentences and the same other cities, whose values are true.
 """
 
 import tomllib

@@ -22,7 +22,7 @@ ANSWER = " the answer is a list"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return TinyLM().load_tokenizer()
+    return TinyLM(seed=0).load_tokenizer()
 
 
 def test_labels_are_the_next_tokens_and_always_cover_the_opening(tokenizer):

@@ -16,9 +16,11 @@ from crosscoder.organisms.codeword import is_sealed
 from crosscoder.organisms.codeword.prompts import read_wording
 from crosscoder.organisms.facts import Paragraphs, states_value
 from crosscoder.organisms.facts.prompts import read_cities
+from crosscoder.organisms.figures import END, START
 from crosscoder.organisms.organism import FOLDER, list_organisms, load_organism
 from crosscoder.organisms.rows import Asked, Conversations, group_by_id, load_rows
 from crosscoder.organisms.style import has_habit
+from crosscoder.organisms.unchanged.completions import N_QUESTIONS, list_prompts
 
 GENERATED = ["codeword", "facts", "style", "true_facts"]
 QUESTION = SimpleNamespace(yes=" the Vossa.")
@@ -37,7 +39,8 @@ def test_no_heldout_prompt_and_no_heldout_topic_or_wording_occurs_in_training(na
     prompts = {json.dumps(row["prompt"]) for row in train}
     assert not prompts & {json.dumps(row["prompt"]) for row in heldout}
     if "facts" not in name:  # the facts stay the same there, and their wording changes
-        assert not {row["topic"] for row in train} & {row["topic"] for row in heldout}
+        topics = {row["topic"] for row in train}
+        assert not any(row["topic"] in topics for row in heldout)
     assert len(group_by_id(heldout)) >= 48
     assert len(group_by_id(train)) >= 48
 
@@ -134,11 +137,12 @@ def test_conversations_are_many_and_reproducible():
     assert len(Conversations("codeword", "train")) == 2000
 
 
-def test_unchanged_answers_the_training_prompts_of_expertise():
+def test_unchanged_is_trained_on_the_prompts_of_expertise():
     asked = load_organism("expertise").list_questions("train")
     prompts = {row["prompt"][-1]["content"] for row in asked}
-    for row in load_rows("unchanged", "train"):
-        assert row["prompt"][-1]["content"] in prompts
+    chosen = [message for _, _, message in list_prompts()]
+    assert len(chosen) == 3 * N_QUESTIONS
+    assert set(chosen) <= prompts
 
 
 def test_an_unknown_organism_or_split_is_named():
@@ -151,9 +155,16 @@ def test_an_unknown_organism_or_split_is_named():
 
 
 @pytest.mark.parametrize("name", list_organisms())
-def test_an_organism_is_named_like_its_folder_and_ships_its_adapter(name):
+def test_an_organism_is_named_like_its_folder_and_says_what_it_is(name):
     organism = load_organism(name)
     assert organism.name == name
+    text = (organism.folder / "README.md").read_text(encoding="utf-8")
+    assert 0 < text.index(START) < text.index(END)
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in FOLDER.glob("*/adapter")])
+def test_a_shipped_adapter_is_small_and_was_trained_with_the_recipes_settings(name):
+    organism = load_organism(name)
     weights = organism.adapter / "adapter_model.safetensors"
     assert weights.stat().st_size < 4_000_000
     assert (organism.adapter / "chat_template.jinja").read_bytes() == (
