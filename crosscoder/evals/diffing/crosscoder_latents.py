@@ -64,7 +64,7 @@ class CrosscoderLatents:
         return pieces
 
 
-def choose_column(table: LatentTable, rank: Rank, first: str) -> tuple[str, bool]:
+def choose_column(table: LatentTable, rank: str, first: str) -> tuple[str, bool]:
     """Return the column of an order that the table has, and whether small values come first.
 
     Raises:
