@@ -101,7 +101,7 @@ def _run_tail(
     return found["source"], outputs
 
 
-def _plain_attention() -> AbstractContextManager[None]:
+def _plain_attention() -> AbstractContextManager:
     """Return a context in which attention is matrix products and a softmax.
 
     In bfloat16 on a CPU, the backward pass of the fused kernel takes longer than all other layers.
