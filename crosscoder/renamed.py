@@ -180,7 +180,7 @@ def _move(config: dict[str, Any], old: list[str], new: list[str]) -> None:
     target.setdefault(new[-1], source.pop(old[-1]))
 
 
-def _remove(config: dict[str, Any], key: list[str]) -> None:
+def _remove(config: dict[str, Any], key: Sequence[str]) -> None:
     """Remove an entry of nested mappings, if there is one."""
     parent = _find_parent(config, key)
     if parent is not None:
@@ -188,7 +188,7 @@ def _remove(config: dict[str, Any], key: list[str]) -> None:
         log.warning("the setting %s is no longer used", ".".join(key))
 
 
-def _find_parent(config: dict[str, Any], key: list[str]) -> dict[str, Any] | None:
+def _find_parent(config: dict[str, Any], key: Sequence[str]) -> dict[str, Any] | None:
     """Return the mapping that has the last name of a key; None if there is no such entry."""
     parent: Any = config
     for name in key[:-1]:

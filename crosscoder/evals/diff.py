@@ -153,7 +153,7 @@ class DiffEval:
                 table = table.with_columns(columns)
         return replace(table, meta={**table.meta, "lens": meta})
 
-    def _choose_jacobian_sources(self, crosscoder: Crosscoder) -> list[str]:
+    def _choose_jacobian_sources(self, crosscoder: Crosscoder) -> Sequence[str]:
         """Return the sources that the Jacobian lens reads."""
         sources = crosscoder.sources
         if self.jacobian_all_sources or sources.diff_pair is None:
