@@ -118,7 +118,7 @@ def test_missing_results_are_one_line(crosscoder, evaluated, hub, tmp_path):
     assert not (hub / "results").exists()
     with pytest.raises(UserError, match=r"has no results/latents\.parquet"):
         LatentTable.from_pretrained("someone/crosscoder")
-    with pytest.raises(UserError, match="evaluate with eval="):
+    with pytest.raises(UserError, match="evaluate the run with eval="):
         LatentTable.from_pretrained(hub)
     with pytest.raises(UserError, match="not loaded from a folder"):
         crosscoder.find_file("report.html")
