@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Ch
 
 expect.set_options(timeout=60_000)  # a busy machine draws slowly
 
-MEGABYTES = 25
+MEGABYTES = 27
 ROWS = 25  # of a page of the list
 
 

@@ -157,7 +157,7 @@ def test_the_page_needs_nothing_else_and_points_have_what_is_known_of_a_run(swee
         "activation relu",
         "activation topk",
     }  # six widths are too many colours
-    assert any("count/chat_specific: 7" in text for group in groups for text in group.text)
+    assert any("chat-specific: 7" in text for group in groups for text in group.text)
     assert len(draw_pareto([], [], "fve/chat").data) == 1
 
 
