@@ -143,7 +143,8 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
             "density/<kind>",
             NUMBER,
             FRACTION,
-            "The same on tokens of one kind: plain text, words of chats, chat template.",
+            "Fraction of the tokens of one kind on which it is active: plain text, words of chats, "
+            "chat template.",
         ),
         ("mean", NUMBER, "activation", "Mean activation over all tokens.", "E[f]"),
         (
@@ -195,10 +196,15 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
             "difference_share",
             NUMBER,
             "fraction",
-            "The same, relative to the energy of the difference.",
+            "Energy that the latent writes into the difference, relative to that of the difference.",
             "E[f²] ‖δ‖² / E‖x_first − x_second‖²",
         ),
-        ("difference_share/<kind>", NUMBER, "fraction", "The same on tokens of one kind."),
+        (
+            "difference_share/<kind>",
+            NUMBER,
+            "fraction",
+            "Its fraction of the difference's energy on tokens of one kind.",
+        ),
         (
             "difference_cross",
             NUMBER,

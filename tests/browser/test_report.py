@@ -1,5 +1,6 @@
 """The page works in a real browser without network access and errors."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Ch
 
 expect.set_options(timeout=60_000)  # a busy machine draws slowly
 
-MEGABYTES = 25
+MEGABYTES = 27
 ROWS = 25  # of a page of the list
 
 
@@ -223,6 +225,9 @@ def test_search_and_verdict_buttons_filter_the_list(page, small):
     expect(shown).not_to_have_text("1–1 of 1 latents")
     for latent in latents(page):
         assert "word1234" in page.evaluate("latent => textOf(rowOf.get(latent))", latent)
+    marks = page.locator("#list .promotes mark")  # why each of them is shown
+    assert set(marks.all_inner_texts()) == {"word1234"}
+    assert marks.count() == len(latents(page))
     page.fill("#query", "nothing says this")
     expect(shown).to_have_text("0 latents")
     page.fill("#query", "")
@@ -256,6 +261,63 @@ def test_a_header_sorts_and_announces_the_order(page, small):
     assert column(page, "delta_norm") == sorted(column(page, "delta_norm"))
     page.get_by_role("button", name="Next ›").click()
     expect(page.locator("#shown")).to_have_text("26–50 of 300 latents")
+
+
+def test_a_third_click_sorts_by_absolute_value(page, small):
+    page.goto(small.as_uri())
+    header = page.locator("#list thead th[data-column=expertise]")
+    for _ in range(3):
+        header.get_by_role("button").click()
+    shown = column(page, "expertise")
+    assert [abs(value) for value in shown] == sorted(map(abs, shown), reverse=True)
+    assert min(shown) < 0 < max(shown)
+
+
+def test_notes_are_kept_and_downloaded_and_arrow_keys_step(page, small, tmp_path):
+    page.goto(f"{small.as_uri()}#latent-3")
+    title = page.locator("#card-title")
+    page.get_by_label("Note").fill("about recipes")
+    page.keyboard.press("ArrowRight")  # moves the cursor in the note only
+    expect(title).to_have_text("Latent 3")
+    page.reload()
+    expect(page.get_by_label("Note")).to_have_value("about recipes")
+    title.focus()
+    page.keyboard.press("ArrowRight")
+    expect(title).not_to_have_text("Latent 3")
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text("Latent 3")
+    page.keyboard.press("Escape")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Notes as JSON (1)").click()
+    saved.value.save_as(tmp_path / "notes.json")
+    assert json.loads((tmp_path / "notes.json").read_text())["notes"] == {"3": "about recipes"}
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="This list as CSV").click()
+    saved.value.save_as(tmp_path / "latents.csv")
+    frame = pd.read_csv(tmp_path / "latents.csv")
+    assert len(frame) == 300
+    assert frame["difference_share"].is_monotonic_decreasing
+    assert frame.loc[frame["latent"] == 3, "note"].item() == "about recipes"
+
+
+def test_more_contexts_are_shown_on_request(page, small):
+    page.goto(f"{small.as_uri()}#latent-0")
+    shown = page.locator("#card .contexts li")
+    expect(shown).to_have_count(15)
+    page.get_by_role("button", name="5 more").first.click()
+    expect(shown).to_have_count(20)
+
+
+def test_an_ill_conditioned_ratio_is_marked(page, tmp_path):
+    run = write_run(tmp_path, n_latents=16, n_contexts=2)
+    table = LatentTable.load(run.table_path("latents"))
+    ends = ["nu/error/chat", "nu/error/chat/low", "nu/error/chat/high"]
+    table.frame.loc[0, ends] = [20.8, -91.3, 120.0]
+    table.save(run.table_path("latents"))
+    page.goto(f"{write_report(run).as_uri()}#latent-0")
+    expect(page.locator("#card tr.ill")).to_have_count(1)
+    expect(page.locator("#card .interval .beyond")).to_have_text("›")
+    expect(page.locator("#list td.ill").first).to_have_text("20.8")
 
 
 def test_a_card_shows_contexts_and_what_each_token_writes(page, small):

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from crosscoder.errors import UserError
 from crosscoder.io.run_dir import Run
-from crosscoder.report.html.pareto import draw_pareto
+from crosscoder.report.html.pareto import draw_pareto, name_columns, write_pareto
 from crosscoder.sweeps import SweepTable, sweep_job
 from crosscoder.sweeps.figures import read_objective
 from crosscoder.sweeps.pareto import find_front, mark_front
@@ -157,7 +157,7 @@ def test_the_page_needs_nothing_else_and_points_have_what_is_known_of_a_run(swee
         "activation relu",
         "activation topk",
     }  # six widths are too many colours
-    assert any("count/chat_specific: 7" in text for group in groups for text in group.text)
+    assert any("chat-specific: 7" in text for group in groups for text in group.text)
     assert len(draw_pareto([], [], "fve/chat").data) == 1
 
 
@@ -230,3 +230,39 @@ def test_a_single_run_is_begun_anew(tmp_path):
     assert job(tmp_path / "0", objective="l0")[1] == [None]
     assert job(tmp_path / "0", k=5) == (None, [None])
     assert read_objective(Run(tmp_path / "1"), "l0") is None
+
+
+def test_columns_have_plain_names():
+    varied = ["activation._target_", "loss.l1.weight", "loss.l0.weight"]
+    names = name_columns([*varied, "fve/difference", "count/chat_specific", "l0"], varied)
+    assert list(names.values()) == [
+        "activation",
+        "loss.l1.weight",
+        "loss.l0.weight",
+        "FVE of the difference",
+        "chat-specific",
+        "L0",
+    ]
+
+
+def test_runs_are_linked_and_classes_have_their_names(tmp_path):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "k=1").mkdir()
+    Run(tmp_path / "k=1").report.write_text("")
+    row = {"activation._target_": "crosscoder.core.activations.TopK", "fve/chat": 0.5, "l0": 8.0}
+    rows = [row | {"run": name, "pareto": "front"} for name in ("0", "k=1", "lost")]
+    write_pareto(tmp_path / "pareto.html", rows, ["activation._target_"], "fve/chat")
+    page = (tmp_path / "pareto.html").read_text(encoding="utf-8")
+    assert '<a href="0/">0</a>' in page
+    assert '<a href="k%3D1/report.html">k=1</a>' in page
+    assert '">lost</a>' not in page
+    assert "<td>TopK</td>" in page
+    assert "crosscoder.core" not in page
+
+
+@pytest.mark.parametrize(("l0", "kind"), [((19.0, 20.0), None), ((4.0, 64.0), "log")])
+def test_ticks_are_labelled_for_any_range_of_l0(l0, kind):
+    rows = [{"run": str(n), "fve/chat": 0.5, "l0": n, "pareto": "front"} for n in l0]
+    axis = draw_pareto(rows, [], "fve/chat").layout.xaxis
+    assert axis.type == kind
+    assert (axis.ticktext is None) == (kind is None)

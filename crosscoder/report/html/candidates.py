@@ -5,6 +5,7 @@ or if there are none, they are those that write most of the difference; those wh
 the behaviour come first.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,8 @@ class AblatedSet:
     @property
     def is_effective(self) -> bool:
         """Tell whether the ablation removes more than that of random latents."""
-        return self.low > np.nan_to_num(self.random)
+        random = 0.0 if math.isnan(self.random) else self.random
+        return self.low > random
 
 
 def read_ablated_set(result: Result | None) -> AblatedSet | None:

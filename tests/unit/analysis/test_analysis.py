@@ -118,6 +118,13 @@ def test_activity_by_kind_and_position_is_of_ordinary_tokens(tmp_path):
     np.testing.assert_allclose(
         table["position/0-3"], (~table["dead"]).astype(float)
     )  # this store's positions are all 0
+    bins = [name for name in table.columns if name.startswith("histogram/")]
+    np.testing.assert_array_equal(sum(table[name] for name in bins), table["n_active"])
+    for name in bins:
+        low = float(name.partition("/")[2])
+        # names have three digits; no activation of this store is that close to an edge
+        is_in_bin = (small.f >= low) & (small.f < low * 2**0.5)
+        assert abs(is_in_bin.sum(0).numpy() - table[name]).max() <= 1
 
 
 def test_a_store_of_special_tokens_only_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 
 const TARGETS = ["error", "reconstruction", "activation"];
 const SIGNS = { error: "ν^ε", reconstruction: "ν^r", activation: "ν" };
-const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation", max_cross_cosine: "largest cosine with another latent", difference_share: "fraction of the difference", found_again: "found again by other seeds", matched_cosine: "cosine with its partners there", "label_score/detection": "label, detection", "label_score/fuzzing": "label, fuzzing", "label_score/intruder": "contexts, intruder" };
+const LABELS = { n_active: "active tokens", mean_active: "mean where active", max: "largest activation", max_cross_cosine: "largest cosine with another latent", difference_share: "fraction of the difference", "difference_share/chat": "the same in chats", "difference_share/template": "the same on the template", difference_cross: "product with the other latents", difference_explained: "explained difference", found_again: "found again by other seeds", matched_cosine: "cosine with its partners there", "label_score/detection": "label, detection", "label_score/fuzzing": "label, fuzzing", "label_score/intruder": "contexts, intruder" };
 const FIGURES = ["n_active", "mean_active", "max", "difference_energy", "difference_share", "difference_share/chat", "difference_share/template", "difference_cross", "difference_explained", "max_cross_cosine", "found_again", "matched_cosine", "causal_equivalence", "label_score/detection", "label_score/fuzzing", "label_score/intruder"];
 const MEANINGS = {
   tokens: "What the latent writes, read by the unembedding as if no layer came after it.",
@@ -102,7 +102,7 @@ function categories(row) {
 }
 
 /** A line of the figures: name, value, and below them what it means. */
-const figure = (name, text, meaning) => h("div", {}, h("dt", {}, name, meaning && h("small", {}, meaning)), h("dd", {}, text));
+const figure = (name, text, meaning) => h("div", {}, h("dt", {}, name), h("dd", {}, text), meaning && h("dd", { class: "why" }, meaning));
 
 function rest(row) {
   const style = (name) => (name.startsWith("difference_") && name !== "difference_energy" ? "percent" : "number");

@@ -112,6 +112,27 @@ def test_every_verdict_and_score_is_explained(page):
     assert "1 = writes into chat only, ½ = into both alike, 0 = into base only" in page.text
 
 
+def test_the_page_opens_with_what_finetuning_changed(page):
+    text = page.text
+    assert text.index("What finetuning changed") < text.index("of the difference's variance")
+    assert "The crosscoder explains 88 % of the models' difference." in text
+    assert "Not calibrated (eval=nulls)" in text
+
+
+def test_tables_beside_the_page_are_linked_and_columns_explained(page):
+    links = {attributes.get("href") for tag, attributes in page.tags if tag == "a"}
+    assert {"results/latents.parquet", "results/contexts.parquet"} <= links
+    assert page.json("about")["meanings"]["max"] == "Largest activation."
+
+
+def test_the_loss_is_linear_and_the_fve_of_the_difference_is_drawn(page):
+    loss = page.json("figure-loss")["layout"]["yaxis"]
+    assert loss.get("type") != "log"
+    assert loss["range"][0] == 0
+    names = [trace["name"] for trace in page.json("figure-fve")["data"]]
+    assert names == ["base", "chat", "difference"]
+
+
 def test_no_text_of_the_data_becomes_markup(page, run):
     assert "</script><script>window.hacked=1</script>" in page.json("vocabulary")
     scripts = [attributes.get("id") for tag, attributes in page.tags if tag == "script"]
