@@ -196,7 +196,7 @@ DESCRIPTIONS: tuple[ColumnDescription, ...] = (
             "difference_share",
             NUMBER,
             "fraction",
-            "Energy that the latent writes into the difference, relative to that of the difference.",
+            "Energy that the latent writes into the difference, relative to the difference's own.",
             "E[f²] ‖δ‖² / E‖x_first − x_second‖²",
         ),
         (
