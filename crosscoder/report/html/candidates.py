@@ -72,7 +72,7 @@ def read_ablated_set(result: Result | None) -> AblatedSet | None:
         tuple(latent for latent in latents[:size] if is_whole(latent)),
         removed,
         float(lows[0]) if lows else removed,
-        float(random) if is_finite(random) else float("nan"),
+        float(random) if random is not None and is_finite(random) else float("nan"),
     )
 
 
@@ -105,11 +105,11 @@ def choose_candidates(
     is_shown = ~select_dense(table) & (table[SHARE] > 0)
     is_called = is_shown & select_specific(table, diff_pair)
     if read_fdr(table.meta) is not None and is_called.any():
-        ordered = _order_by_q(table.frame[is_called], diff_pair)
+        ordered = _order_by_q(table.frame.loc[is_called], diff_pair)
     else:
         if "verdict" in table.columns:
             is_shown &= ~np.isin(table["verdict"], ARTEFACTS)
-        ordered = _order_by_difference(table.frame[is_shown], results.get("ablation"))
+        ordered = _order_by_difference(table.frame.loc[is_shown], results.get("ablation"))
     return [int(latent) for latent in ordered["latent"].head(N_CANDIDATES)]
 
 

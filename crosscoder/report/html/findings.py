@@ -102,11 +102,14 @@ def find_findings(
         diff_pair: The two compared sources.
     """
     latents = choose_candidates(table, diff_pair, results)
-    dense = table.frame[select_dense(table)] if diff_pair else table.frame.head(0)
+    dense: pd.DataFrame = table.frame.head(0)
+    if diff_pair:
+        dense = table.frame.loc[select_dense(table)]
+    explained = "difference_explained" if "difference_explained" in dense else SHARE
+    share = 0.0
     if len(dense):
         dense = dense.sort_values(SHARE, ascending=False, kind="stable")
-    explained = "difference_explained" if "difference_explained" in dense else SHARE
-    share = float(dense[explained].sum()) if len(dense) else 0.0
+        share = float(dense[explained].to_numpy().sum())
     return Findings(
         _write_sentences(table, diff_pair, results) if diff_pair else [],
         [int(latent) for latent in dense["latent"]],
@@ -258,7 +261,7 @@ def _find_strongest_contexts(
         return {}
     strongest: dict[int, dict[str, Any]] = {}
     largest: dict[int, float] = {}
-    for row in contexts[contexts["latent"].isin(latents)].to_dict("records"):
+    for row in contexts.loc[contexts["latent"].isin(latents)].to_dict("records"):
         latent = int(row["latent"])
         activation = max(row["activations"], default=0.0)
         if latent not in strongest or activation > largest[latent]:

@@ -143,7 +143,7 @@ def _plot_training(curves: Sequence[Mapping[str, Any]], diff_pair: Sequence[str]
         caption = "Total loss and its terms by training step. The first steps may exceed the axis."
         plots.append(Plot("loss", "Loss", caption, figure))
     if fves:
-        colours = dict(zip(diff_pair, ("first", "second"), strict=False))
+        colours: dict[str, str] = dict(zip(diff_pair, ("first", "second"), strict=False))
         colours["difference"] = "rewritten"
         figure = draw_curves(curves, fves, "train/fve/", colours)
         figure.update_yaxes(title="FVE", range=[0, 1.02])
