@@ -47,7 +47,7 @@ def write_pareto(path: Path, rows: Rows, varied: Sequence[str], fve: str) -> Non
     template = load_templates().get_template("pareto.html.jinja")
     folder = path.absolute().parent
     names = name_columns(list_columns(rows), varied)
-    content = [{names[key]: _format_cell(key, value) for key, value in row.items()} for row in rows]
+    content = [_name_cells(row, names) for row in rows]
     links = [_find_link(folder, str(row.get("run", ""))) for row in rows]
     write_text(
         path,
@@ -74,6 +74,11 @@ def name_columns(keys: Sequence[str], varied: Sequence[str]) -> dict[str, str]:
             plain = key.removeprefix("count/").replace("_", "-")
             names[key] = PLAIN_NAMES.get(key, plain if key.startswith("count/") else key)
     return names
+
+
+def _name_cells(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row under plain names."""
+    return {names[key]: _format_cell(key, value) for key, value in row.items()}
 
 
 def _format_cell(key: str, value: Any) -> Any:

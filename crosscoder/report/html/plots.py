@@ -156,7 +156,9 @@ def _plot_training(curves: Sequence[Mapping[str, Any]], diff_pair: Sequence[str]
 def _find_top(curves: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> float:
     """Return the end of the loss axis: a little above what remains after the first steps."""
     settled = curves[int(SETTLED * len(curves)) :]
-    values = [row[key] for row in settled for key in keys if is_finite(row.get(key))]
+    values = []
+    for row in settled:
+        values += [row[key] for key in keys if is_finite(row.get(key))]
     return HEADROOM * max(values, default=1.0)
 
 
