@@ -66,13 +66,13 @@ def read_ablated_set(result: Result | None) -> AblatedSet | None:
         for row in select_rows(result, "interventions", ("intervention",), ("low",))
         if row["intervention"] == f"ours@{size}"
     ]
-    random = result.scalars.get(f"removed_random@{size}")
+    random = result.scalars.get(f"removed_random@{size}", float("nan"))
     latents = [row["latent"] for row in select_rows(result, "latents", (), ("latent",))]
     return AblatedSet(
         tuple(latent for latent in latents[:size] if is_whole(latent)),
         removed,
         float(lows[0]) if lows else removed,
-        float(random) if random is not None and is_finite(random) else float("nan"),
+        random if is_finite(random) else float("nan"),
     )
 
 

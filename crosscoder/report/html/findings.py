@@ -26,6 +26,7 @@ from crosscoder.values import is_finite
 LENSES = ("tokens", "jacobian_tokens")
 N_PROMOTED = 6
 N_AROUND = 12  # tokens of a context that are shown on each side of its peak
+EFFECT = "KL ablated in"  # head of the column, before the name of the model
 UNMEASURED = "Their causal effect was not measured; eval=[ablation,equivalence] measures it."
 
 
@@ -86,6 +87,11 @@ class Findings:
             names |= dict.fromkeys(candidate.figures)
         return list(names)
 
+    @property
+    def has_effects(self) -> bool:
+        """Tell whether the effect of ablating any candidate alone was measured."""
+        return any(name.startswith(EFFECT) for name in self.figure_names)
+
 
 def find_findings(
     table: LatentTable,
@@ -102,14 +108,11 @@ def find_findings(
         diff_pair: The two compared sources.
     """
     latents = choose_candidates(table, diff_pair, results)
-    dense: pd.DataFrame = table.frame.head(0)
-    if diff_pair:
-        dense = table.frame.loc[select_dense(table)]
-    explained = "difference_explained" if "difference_explained" in dense else SHARE
-    share = 0.0
+    dense = table.frame.loc[select_dense(table)] if diff_pair else table.frame.head(0)
     if len(dense):
         dense = dense.sort_values(SHARE, ascending=False, kind="stable")
-        share = float(dense[explained].to_numpy().sum())
+    explained = "difference_explained" if "difference_explained" in dense else SHARE
+    share = float(dense[explained].to_numpy().sum()) if len(dense) else 0.0
     return Findings(
         _write_sentences(table, diff_pair, results) if diff_pair else [],
         [int(latent) for latent in dense["latent"]],
@@ -238,7 +241,7 @@ def _read_effects(result: Result | None, diff_pair: Sequence[str]) -> dict[int, 
         kls = {}
         for name in diff_pair:
             if is_finite(row.get(f"KL {name}")):
-                kls[f"KL ablated in {name}"] = format_number(row[f"KL {name}"], "number")
+                kls[f"{EFFECT} {name}"] = format_number(row[f"KL {name}"], "number")
         effects[row["latent"]] = kls
     return effects
 
