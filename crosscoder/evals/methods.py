@@ -47,7 +47,7 @@ Reports = dict[str, MethodReport]
 class MethodsEval:
     """Lists of several methods on the same tokens, and what they say about the behaviour.
 
-    Scalars by method: `found/<method>` (NaN if nothing is found), `auroc/<method>`,
+    Scalars by method: `found/<method>` (absent if nothing is found), `auroc/<method>`,
     `vocabulary/<method>`, `removed@N/<method>`, `kl_plain@N/<method>` and so on. Tables: `methods`,
     `evidence` with every piece, and `removal`.
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from crosscoder.evals.diffing.comparison import MethodReport
 from crosscoder.evals.diffing.evidence import LatentPiece
 from crosscoder.evals.diffing.removal import Row
+from crosscoder.values import is_finite
 
 # column of the table of methods -> name of the scalar
 SCALARS = {
+    "pieces": "pieces",
     "found": "found",
     "AUROC": "auroc",
     "chance AUROC": "auroc_chance",
@@ -70,7 +72,7 @@ def list_evidence(reports: Mapping[str, MethodReport]) -> list[Row]:
 
 
 def make_scalars(methods: Sequence[Row]) -> dict[str, float]:
-    """Return `found/<method>`, `removed@N/<method>` and so on; what is not found is NaN.
+    """Return `found/<method>`, `removed@N/<method>` and so on, as far as they are defined.
 
     Args:
         methods: The table of methods.
@@ -79,7 +81,6 @@ def make_scalars(methods: Sequence[Row]) -> dict[str, float]:
     for row in methods:
         for column, value in row.items():
             measure, at, size = column.partition("@")
-            if measure in SCALARS:
-                key = f"{SCALARS[measure]}{at}{size}/{row['method']}"
-                scalars[key] = float("nan") if value is None else float(value)
+            if measure in SCALARS and is_finite(value):
+                scalars[f"{SCALARS[measure]}{at}{size}/{row['method']}"] = value
     return scalars

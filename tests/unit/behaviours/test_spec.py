@@ -116,7 +116,7 @@ def test_a_missing_file_is_refused_at_once(tmp_path):
 
 
 def test_names_and_missing_values_are_explained():
-    with pytest.raises(UserError, match="no behaviour 'expertize'; conf/behaviour has .*expertise"):
+    with pytest.raises(UserError, match=r"no behaviour 'expertize'; conf/behaviour has .*exp"):
         load_behaviour("expertize")
     with pytest.raises(UserError, match=r"needs values for control, framing, questions\.path"):
         load_behaviour("files")

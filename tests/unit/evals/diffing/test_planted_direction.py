@@ -116,6 +116,7 @@ def test_without_a_behaviour_and_models_there_are_only_lists(tmp_path):
     assert [row["method"] for row in result.tables["methods"]] == list(METHODS)
     assert set(result.tables) == {"methods", "evidence"}
     assert result.tables["evidence"][0]["piece"] == "latent 2"
-    assert result.scalars == {}
+    n_pieces = {row["method"]: row["pieces"] for row in result.tables["methods"]}
+    assert result.scalars == {f"pieces/{name}": n for name, n in n_pieces.items()}
     assert "language models" in result.meta["left_out"]["lenses"]
     assert not result.errors
