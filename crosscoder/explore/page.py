@@ -12,7 +12,18 @@ from crosscoder.report.html.page import Data, load_templates
 
 ASSETS = Path(__file__).parent / "assets"
 # of the report, in this order: its list of latents, and the card of one
-REPORT_SCRIPTS = ("elements.js", "data.js", "list.js", "card.js", "page.js")
+REPORT_SCRIPTS = (
+    "elements.js",
+    "glyphs.js",
+    "data.js",
+    "search.js",
+    "notes.js",
+    "list.js",
+    "contexts.js",
+    "card.js",
+    "downloads.js",
+    "page.js",
+)
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 
