@@ -254,6 +254,7 @@ def test_the_default_pair_answers_as_fast_as_plain_generation(browser, gemma):
         assert all(len(text) > 5 for text in texts.values())
     found = measure(gemma, n_read=60, n_generated=32, turns=3)
     assert found["n_read"] >= 60
-    assert found["read_seconds"] <= 1.5
+    # 1.5 s on two idle cores (benchmarks/explore.py); here other tests run beside, on any processor
+    assert found["read_seconds"] <= 6
     assert found["edited_over_plain"] >= 0.8
     assert len(gemma.pair.models.loaded) == 2
