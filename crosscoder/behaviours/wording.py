@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from crosscoder.behaviours.auroc import compute_auroc, compute_aurocs
 from crosscoder.errors import UserError
 
 Texts = tuple[Sequence[str], Sequence[str]]
@@ -31,26 +32,6 @@ class WordingControl:
     auroc: float
     low: float
     high: float
-
-
-def compute_auroc(a: np.ndarray, b: np.ndarray) -> float:
-    """Return P(a random entry of a exceeds one of b), where ties count one half."""
-    return float(_compute_aurocs(a[None], b[None])[0])
-
-
-def _compute_aurocs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the AUROC [...] of each row of a [..., n] and b [..., m].
-
-    It is Mann–Whitney's U / (n · m). Ranks are multiples of one half, so U is exact in floating
-    point; sums over an ROC curve, as in scikit-learn, are not.
-    """
-    from scipy.stats import rankdata
-
-    n = a.shape[-1]
-    m = b.shape[-1]
-    ranks = rankdata(np.concatenate([a, b], axis=-1), axis=-1)
-    u = ranks[..., :n].sum(-1) - n * (n + 1) / 2
-    return u / (n * m)
 
 
 def compute_tfidf_auroc(train: Texts, test: Texts, seed: int = 0) -> WordingControl:
@@ -74,7 +55,9 @@ def compute_tfidf_auroc(train: Texts, test: Texts, seed: int = 0) -> WordingCont
     for _ in range(N_RESAMPLES):
         resampled_a.append(a[rng.integers(len(a), size=len(a))])
         resampled_b.append(b[rng.integers(len(b), size=len(b))])
-    resamples = _compute_aurocs(np.stack(resampled_a), np.stack(resampled_b))
+    scores = np.concatenate([np.stack(resampled_a), np.stack(resampled_b)], axis=1)
+    is_a = np.arange(scores.shape[1]) < len(a)
+    resamples = compute_aurocs(scores, is_a[None])[0]
     low, high = np.quantile(resamples, [0.025, 0.975])
     return WordingControl(compute_auroc(a, b), float(low), float(high))
 

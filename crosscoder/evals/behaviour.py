@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from crosscoder.behaviours.auroc import compute_auroc
 from crosscoder.behaviours.bootstrap import bootstrap_mean
 from crosscoder.behaviours.logprob_diff import compute_logprob_diffs
 from crosscoder.behaviours.questions import (
@@ -22,7 +23,7 @@ from crosscoder.behaviours.questions import (
     tabulate_answers,
 )
 from crosscoder.behaviours.spec import BehaviourSpec
-from crosscoder.behaviours.wording import compute_auroc, compute_tfidf_auroc
+from crosscoder.behaviours.wording import compute_tfidf_auroc
 from crosscoder.errors import NotApplicable, UserError
 from crosscoder.evals.base import Result
 from crosscoder.evals.context import EvalContext

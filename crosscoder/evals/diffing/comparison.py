@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosscoder.behaviours.wording import compute_auroc
+from crosscoder.behaviours.auroc import compute_auroc
 from crosscoder.data.vocabulary import count_ids
 from crosscoder.evals.diffing.evidence import Evidence, Method, TokensPiece
 from crosscoder.evals.diffing.lenses import LOGIT, Lenses

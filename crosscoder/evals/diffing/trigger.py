@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from crosscoder.behaviours.auroc import compute_aurocs
+
 FOUND = 0.9
 
 
@@ -68,19 +70,3 @@ def score_trigger(
         float(largest.mean()),
         float((largest > FOUND).mean()),
     )
-
-
-def compute_aurocs(
-    scores: Float[np.ndarray, "pieces prompts"], labels: Bool[np.ndarray, "labellings prompts"]
-) -> Float[np.ndarray, "labellings pieces"]:
-    """Return the AUROC of every piece under every labelling.
-
-    It is Mann–Whitney's U / (n · m) with n prompts in one class and m in the other.
-    """
-    from scipy.stats import rankdata
-
-    ranks = rankdata(scores, axis=-1)
-    n = labels.sum(-1)
-    m = labels.shape[-1] - n
-    u = labels @ ranks.T - (n * (n + 1) / 2)[:, None]
-    return u / (n * m)[:, None]

@@ -3,10 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from crosscoder.behaviours.auroc import compute_auroc
 from crosscoder.behaviours.logprob_diff import compute_logprob_diffs
 from crosscoder.behaviours.questions import load_questions
 from crosscoder.errors import NotApplicable
-from crosscoder.evals.behaviour import BehaviourEval, compute_auroc, split_like
+from crosscoder.evals.behaviour import BehaviourEval, split_like
 from crosscoder.organisms.expertise import Asked, Factors, names_asked_error
 from tests.unit.evals.behaviours import SPEC, as_json, is_odd
 
