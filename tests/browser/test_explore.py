@@ -2,14 +2,13 @@
 
 import os
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.explore import measure
 from crosscoder.explore.__main__ import bind
@@ -18,28 +17,11 @@ from crosscoder.explore.session import Session, open_session
 from crosscoder.lm import Pair, load_pair
 from tests.helpers.explore_run import write_explorable_run
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-REQUIRED = os.environ.get("CROSSCODER_REQUIRE_BROWSER") == "1"
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium on PATH")
-
-expect.set_options(timeout=60_000)  # a busy machine answers slowly
-
 CACHE = os.environ.get("CROSSCODER_CACHE")  # the user's, before any fixture
 
 HOSTILE = "<img src=x onerror=window.hacked=1></textarea><script>window.hacked=1</script>"
 NARROW = {"width": 390, "height": 844}
 TURN = "#composer-first textarea"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "no Chromium on PATH, and CROSSCODER_REQUIRE_BROWSER=1"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

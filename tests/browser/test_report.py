@@ -1,16 +1,14 @@
 """The page works in a real browser without network access and errors."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from crosscoder.analysis.table import LatentTable
 from crosscoder.io.run_dir import Run
@@ -19,25 +17,8 @@ from crosscoder.report.html.page import write_report
 from crosscoder.report.html.pareto import write_pareto
 from tests.helpers.report_run import equivalence, latent_table, write_run
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-REQUIRED = os.environ.get("CROSSCODER_REQUIRE_BROWSER") == "1"
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium on PATH")
-
-expect.set_options(timeout=60_000)  # a busy machine draws slowly
-
 MEGABYTES = 27
 ROWS = 25  # of a page of the list
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "no Chromium on PATH, and CROSSCODER_REQUIRE_BROWSER=1"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
