@@ -85,21 +85,18 @@ def draw_examples(
         generator = np.random.default_rng((seed, latent))
         windows = f[starts[:, None] + np.arange(length), number]
         peak = windows.max(1)
-
-        def make(chosen: np.ndarray, windows: np.ndarray = windows) -> list[Example]:
-            return [_make_example(names, int(starts[row]), windows[row]) for row in chosen]
-
         shown = _draw_from_deciles(peak, is_first_half, n_shown, generator)
         active = _draw_from_deciles(peak, ~is_first_half, n_scored, generator)
         if min(len(shown), len(active)) < MIN_WINDOWS:
             continue
-        drawn[latent] = LatentExamples(
-            latent,
-            make(shown[np.argsort(-peak[shown], kind="stable")]),
-            make(_draw_inactive(peak, is_first_half, len(shown), generator)),
-            make(generator.permutation(active)),
-            make(_draw_inactive(peak, ~is_first_half, len(active), generator)),
-        )
+        chosen = [
+            shown[np.argsort(-peak[shown], kind="stable")],
+            _draw_inactive(peak, is_first_half, len(shown), generator),
+            generator.permutation(active),
+            _draw_inactive(peak, ~is_first_half, len(active), generator),
+        ]
+        groups = [_make_examples(names, starts[rows], windows[rows]) for rows in chosen]
+        drawn[latent] = LatentExamples(latent, *groups)
     return drawn
 
 
@@ -140,6 +137,16 @@ def _draw_inactive(
     return generator.permutation(inactive)[:n]
 
 
-def _make_example(names: Sequence[str], start: int, activations: np.ndarray) -> Example:
-    tokens = tuple(names[start : start + len(activations)])
-    return Example(tokens, tuple(activations.tolist()))
+def _make_examples(names: Sequence[str], starts: np.ndarray, windows: np.ndarray) -> list[Example]:
+    """Return windows as examples.
+
+    Args:
+        names: Text of each token of the pool.
+        starts: The first token of each window.
+        windows: The latent's activations in each window, [windows, length].
+    """
+    examples = []
+    for start, activations in zip(starts.tolist(), windows.tolist(), strict=True):
+        tokens = tuple(names[start : start + len(activations)])
+        examples.append(Example(tokens, tuple(activations)))
+    return examples
