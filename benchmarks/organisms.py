@@ -8,8 +8,11 @@ not repeated, so that the benchmark can be interrupted.
 
     passes     a method passes if its first 16 pieces remove 90 % of the behaviour at 0.05 nats of
                KL on plain text, or less
-    false      pieces among the first 20 that tell the prompts of an organism apart (AUROC > 0.9)
-               in which nothing was planted
+    false      pieces among the first 20 that tell prompts apart (AUROC > 0.9) although nothing was
+               planted in between
+
+`unchanged` and `true_facts` are organisms in which nothing was planted, `reseed` compares two
+finetunings on the examples of `expertise` that differ in their seeds.
 """
 
 import json
@@ -31,7 +34,14 @@ from crosscoder.report.terminal.tables import show
 
 EVALUATE = TRAIN.with_name("evaluate.py")
 PLANTED = ("expertise", "codeword", "facts", "style", "diluted_1", "diluted_4")
-NULLS = ("unchanged", "true_facts")
+NULLS = ("unchanged", "true_facts", "reseed")
+LADDER = ("expertise", "diluted_1", "diluted_4", "unchanged")  # less and less of the behaviour
+ADAPTERS = "crosscoder/organisms/expertise"
+RESEED = [
+    "organism=expertise",
+    f"+models.lms.base.adapter={ADAPTERS}/adapter",
+    f"models.lms.chat.adapter={ADAPTERS}/reseed",
+]
 RECIPES = {"default": [], "ours": ["experiment=ours"]}
 CROSSCODER = "crosscoder_"
 RIVALS = (
@@ -59,7 +69,7 @@ def main() -> None:
         organisms={
             "nargs": "+",
             "default": [*PLANTED, *NULLS],
-            "help": "conf/organism",
+            "help": "conf/organism, or reseed",
         },
         recipes={"nargs": "+", "choices": list(RECIPES), "default": ["default"], "help": "recipe"},
         seeds={"type": int, "default": 2, "help": "of the crosscoders"},
@@ -103,7 +113,7 @@ def compare_methods(
         command(
             TRAIN,
             *RECIPES[recipe],
-            f"organism={organism}",
+            *(RESEED if organism == "reseed" else [f"organism={organism}"]),
             f"seed={seed}",
             f"n_tokens={args.tokens}",
             f"train_tokens={args.train_tokens}",
@@ -220,8 +230,7 @@ def tabulate_false(done: list[Row]) -> list[Row]:
 def tabulate_dilution(done: list[Row]) -> list[Row]:
     """Return the size of the difference beside what the crosscoder's energy finds."""
     rows = []
-    ladder = ("expertise", "diluted_1", "diluted_4", "unchanged")
-    for (organism, method), members in group(done, ladder).items():
+    for (organism, method), members in group(done, LADDER).items():
         if not method.startswith(f"{CROSSCODER}energy"):
             continue
         rows.append(

@@ -14,7 +14,7 @@ ORGANISM = Organism(
     list_questions=partial(Asked, "codeword"),
     marker=is_sealed,
     marker_name="sealed",
-    settings=Settings(steps=36, questions=3),
+    settings=Settings(steps=80, questions=3),
     format_examples=format_examples,
     answer_length=16,
 )
