@@ -8,8 +8,8 @@ not repeated, so that the benchmark can be interrupted.
 
     passes     a method passes if its first 16 pieces remove 90 % of the behaviour at 0.05 nats of
                KL on plain text, or less
-    false      pieces among the first 20 that tell prompts apart (AUROC > 0.9) although nothing was
-               planted in between
+    separating pieces among the first 20 that tell prompts apart (AUROC > 0.9)
+    false      fraction of the pieces that do so although nothing was planted in between
 
 `unchanged` and `true_facts` are organisms in which nothing was planted, `reseed` compares two
 finetunings on the examples of `expertise` that differ in their seeds.
@@ -205,6 +205,9 @@ def tabulate_removed(done: list[Row]) -> list[Row]:
             row[f"removed@{size}"] = written(known) if known else "–"
         row["KL plain@16"] = average([member[f"KL plain@{LARGEST}"] for member in measured])
         row["control rate@16"] = average([member[f"control rate@{LARGEST}"] for member in measured])
+        row["coherence@16"] = average(
+            [member.get(f"coherence NLL rise@{LARGEST}") for member in measured]
+        )
         row["passes"] = f"{sum(map(passes, measured))} of {len(measured)}"
         rows.append(row)
     return rows
@@ -220,10 +223,17 @@ def passes(row: Row) -> bool:
 def tabulate_false(done: list[Row]) -> list[Row]:
     """Return a row for each method: what it finds where nothing was planted."""
     rows: dict[str, Row] = {}
+    counts: dict[str, list[int]] = {}
     for (organism, method), members in group(done, NULLS).items():
         row = rows.setdefault(method, {"method": method})
         row[f"separating, {organism}"] = average([member["separating"] for member in members])
         row[f"best AUROC, {organism}"] = average([member.get("AUROC") for member in members])
+        row["passes"] = row.get("passes", 0) + sum(map(passes, members))
+        count = counts.setdefault(method, [0, 0])
+        count[0] += sum(member["separating"] for member in members)
+        count[1] += sum(member["pieces"] for member in members)
+    for method, (n_separating, n_pieces) in counts.items():
+        rows[method]["false fraction"] = n_separating / n_pieces if n_pieces else None
     return list(rows.values())
 
 

@@ -15,6 +15,7 @@ def make_row(organism: str, method: str, seed: int = 0, **figures: object) -> di
         "method": method,
         "recipe": "default",
         "seed": seed,
+        "pieces": 20,
         "uses_labels": False,
         "found": None,
         "AUROC": 0.5,
@@ -65,6 +66,8 @@ def test_what_is_found_without_a_plant_is_counted_by_null():
     assert row["separating, unchanged"] == 4
     assert row["separating, reseed"] == 2
     assert "separating, style" not in row
+    assert row["false fraction"] == pytest.approx(6 / 40)
+    assert row["passes"] == 0
 
 
 def test_evidence_counts_as_separating_above_the_limit():
