@@ -77,6 +77,7 @@ def main() -> None:
         train_tokens={"type": int, "default": 1_000_000, "help": "that each crosscoder sees"},
         n_latents={"type": int, "default": 4096, "help": "of each crosscoder"},
         questions={"type": int, "default": 32, "help": "held-out questions"},
+        jacobian_contexts={"type": int, "default": 0, "help": "of the Jacobian lens; 0: none"},
         runs={"type": Path, "default": Path("outputs/organisms"), "help": "folder of the runs"},
     )
     args.runs = args.runs.absolute()
@@ -124,7 +125,10 @@ def compare_methods(
         )
     settings = [f"crosscoder={folder}", "eval=[methods]"]
     settings.append(f"eval.methods.n_questions={args.questions}")
-    if not with_rivals:
+    settings.append(f"eval.methods.jacobian_contexts={args.jacobian_contexts}")
+    if with_rivals:  # null: as many tokens as the crosscoder
+        settings.append("eval.methods.methods.difference_sae.train_tokens=null")
+    else:
         settings += [f"~eval.methods.methods.{name}" for name in RIVALS]
         settings.append("eval.methods.causal=[crosscoder_energy]")
     command(EVALUATE, *settings)
