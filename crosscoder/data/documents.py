@@ -137,7 +137,7 @@ class Text:
             self.shares,
             self.seq_len,
             n_tokens,
-            harvest.batch_tokens,
+            harvest.get_batch_tokens(pair.device.type),
             self.buffer_tokens,
             repeat=self.repeat,
             max_unusable=self.max_unusable,

@@ -10,7 +10,7 @@ process that died is free again.
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,9 @@ from torch import Tensor
 
 from crosscoder import distributed
 from crosscoder.core.sources import Source, Sources
+from crosscoder.data.batch_trial import list_candidates
 from crosscoder.data.harvest_store import open_store
+from crosscoder.data.passes import Passes
 from crosscoder.data.storage.quantization import make_shard
 from crosscoder.data.storage.store import Store
 from crosscoder.data.tokens import TokenSet
@@ -29,7 +31,7 @@ from crosscoder.errors import UserError
 from crosscoder.io.files import make_folders
 from crosscoder.runtime.memory import retain_freed_memory
 from crosscoder.runtime.progress import progress
-from crosscoder.values import require_choice, require_types
+from crosscoder.values import require_choice, require_types, require_whole
 
 if TYPE_CHECKING:
     import crosscoder.lm
@@ -45,20 +47,33 @@ class Harvest:
 
     Args:
         root: Folder of the stores, one subfolder each.
-        batch_tokens: Tokens per forward pass.
+        batch_tokens: Tokens per forward pass, or "auto" for the fastest of a few
+            (crosscoder/data/batch_trial.py). Activations do not depend on it.
+        compile: Whether the models' layers are compiled (crosscoder/lm/compiling.py), or "auto" to
+            do so on a CPU if it saves more time than it takes. Activations differ by rounding.
         shard_tokens: Tokens per shard: at most these are lost if a process is killed.
         storage: "exact", or "int8" for half the disk space (see
             crosscoder/data/storage/quantization.py for the loss).
     """
 
     root: str | Path
-    batch_tokens: int = 4096
+    batch_tokens: int | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
     shard_tokens: int = 16384
     storage: Literal["exact", "int8"] = "exact"
 
     def __post_init__(self) -> None:
         require_choice("harvest.storage", self.storage, ("exact", "int8"))
+        if self.batch_tokens != "auto":
+            require_whole("harvest.batch_tokens", self.batch_tokens)
+        require_choice("harvest.compile", self.compile, ("auto", True, False))
         require_types("harvest", self)
+
+    def get_batch_tokens(self, device_type: str) -> int:
+        """Return tokens per forward pass without a trial, for passes that are not alone."""
+        if self.batch_tokens == "auto":
+            return list_candidates(device_type)[0]
+        return self.batch_tokens
 
     def run(
         self, pair: "crosscoder.lm.Pair", sources: Sources, token_sets: Mapping[str, TokenSet]
@@ -97,7 +112,9 @@ class Harvest:
         """Harvest until no shard is missing, and wait for the shards of other processes."""
         total = _count_missing_tokens(stores.values())
         n_missing = total
-        with retain_freed_memory(), progress() as bar:
+        n_tokens = sum(len(token_set.tokens) for token_set in token_sets.values())
+        passes = Passes(pair, self.batch_tokens, self.compile, n_tokens)
+        with retain_freed_memory(), progress() as bar, passes:
             bar.disable = distributed.rank() > 0
             task = bar.add_task("harvest", total=total, note="")
             while n_missing:
@@ -107,7 +124,7 @@ class Harvest:
                     advance = partial(bar.advance, task)
                     for shard in _order_shards(store):
                         has_worked |= self._harvest_shard(
-                            pair, lm, store, shard, token_sets[split], advance
+                            passes, lm, store, shard, token_sets[split], advance
                         )
                 if not has_worked:
                     bar.update(task, description="harvest: waiting for other processes")
@@ -119,7 +136,7 @@ class Harvest:
 
     def _harvest_shard(
         self,
-        pair: "crosscoder.lm.Pair",
+        passes: Passes,
         lm: str,
         store: Store,
         shard: int,
@@ -138,40 +155,15 @@ class Harvest:
             if not missing:
                 return False
             collected: dict[str, list[Tensor]] = {source.name: [] for source in missing}
-            for acts in self._read_shard(pair, lm, missing, store, shard, token_set):
+            packing = store.meta.get("packing", "positions")
+            first, last = _find_sequences(store, shard, token_set)
+            for acts in passes.read(lm, missing, token_set, packing, first, last):
                 for name, rows in acts.items():
                     collected[name].append(rows)
                 advance(len(acts[missing[0].name]))
             for name, pieces in collected.items():
                 store.write(shard, name, make_shard(torch.cat(pieces), self.storage))
         return True
-
-    def _read_shard(
-        self,
-        pair: "crosscoder.lm.Pair",
-        lm: str,
-        sources: list[Source],
-        store: Store,
-        shard: int,
-        token_set: TokenSet,
-    ) -> Iterator[dict[str, Tensor]]:
-        """Yield the activations of a shard by source, one forward pass at a time."""
-        # imported here because it imports transformers, which planted data do not need
-        from crosscoder.data.forward import move_finite, read_streams
-
-        packing = store.meta.get("packing", "positions")
-        batch = max(1, self.batch_tokens // token_set.seq_len)
-        ends = torch.tensor([sum(store.counts[:shard]), sum(store.counts[: shard + 1])])
-        first, last = torch.searchsorted(token_set.starts, ends).tolist()
-        for start in range(first, last, batch):
-            stop = min(start + batch, last)
-            tokens, rows = token_set.get_model_input(lm, start, stop)
-            streams = read_streams(pair, lm, sources, tokens, token_set.seq_len, packing)
-            first_row = int(token_set.starts[start])
-            acts = {}
-            for source, stream in streams.items():
-                acts[source.name] = move_finite(stream[rows], tokens[rows], source, first_row)
-            yield acts
 
     def _require_space(self, stores: Iterable[Store]) -> None:
         needed = sum(self._count_missing_bytes(store) for store in stores)
@@ -221,6 +213,13 @@ def _list_jobs(stores: Mapping[str, Store]) -> list[tuple[str, str, Store]]:
         for split, store in stores.items():
             jobs.append((lm, split, store))
     return jobs
+
+
+def _find_sequences(store: Store, shard: int, token_set: TokenSet) -> tuple[int, int]:
+    """Return the number of a shard's first sequence, and of the one after its last."""
+    ends = torch.tensor([sum(store.counts[:shard]), sum(store.counts[: shard + 1])])
+    first, last = torch.searchsorted(token_set.starts, ends).tolist()
+    return first, last
 
 
 def _order_shards(store: Store) -> list[int]:
