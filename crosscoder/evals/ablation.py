@@ -102,7 +102,7 @@ class AblationEval:
         changes = self._make_changes(
             crosscoder, table, chosen, by_norm, last_tokens, benchmark.seed
         )
-        results = {title: benchmark.evaluate(title, change) for title, change in changes.items()}
+        results = benchmark.evaluate(changes)
         rows = {title: benchmark.make_row(result) for title, result in results.items()}
         solo = self._compare_solo(benchmark, crosscoder, chosen[: self.headline[-1]])
         scalars = self._make_scalars(benchmark, crosscoder, results, rows, chosen)
@@ -192,10 +192,10 @@ class AblationEval:
         chosen: list[int],
     ) -> dict[str, float]:
         scalars: dict[str, float] = {}
-        for n in self.headline:
+        ablations = [ablate(crosscoder, chosen[:n]) for n in self.headline]
+        kls_base = benchmark.measure_plain_kls(ablations, benchmark.base_model)
+        for n, kl_plain_base in zip(self.headline, kls_base, strict=True):
             ours = results[f"ours@{n}"]
-            change = ablate(crosscoder, chosen[:n])
-            kl_plain_base = benchmark.measure_plain_kl(change, benchmark.base_model)
             control_rise = float(ours.control_rise.mean())
             scalars[f"removed@{n}"] = rows[f"ours@{n}"]["removed"]
             scalars[f"removed_random@{n}"] = rows[f"random@{n}"]["removed"]

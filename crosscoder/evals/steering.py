@@ -9,7 +9,7 @@ model writes text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -148,14 +148,13 @@ class SteeringEval:
         benchmark = steered.benchmark
         rows: list[Row] = []
         replies: dict[str, list[str]] = {}
+        ours, *others = arms
+        arms = [replace(ours, doses=sorted([0.0, *ours.doses])), *others]
         for model in (benchmark.edited_model, benchmark.base_model):
-            for arm in arms:
-                doses = sorted([0.0, *arm.doses]) if arm.name == OURS else arm.doses
-                for dose in doses:
-                    row, texts = steered.measure(model, arm, dose)
-                    rows.append(row)
-                    if arm.name == OURS:
-                        replies[name_dose(model, arm.name, dose)] = texts
+            for row, texts in steered.measure_all(model, arms):
+                rows.append(row)
+                if row["direction"] == OURS:
+                    replies[name_dose(model, OURS, row["strength"])] = texts
         return rows, replies
 
     # --- directions ---

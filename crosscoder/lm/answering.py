@@ -40,6 +40,10 @@ class PromptBatch:
         from_end = torch.arange(self.ids.shape[1], 0, -1)
         return (from_end <= self.lengths[:, None]).long()
 
+    def repeat(self, n: int) -> "PromptBatch":
+        """Return a batch of n blocks, each of which holds all prompts."""
+        return PromptBatch(self.numbers * n, self.ids.repeat(n, 1), self.lengths.repeat(n))
+
 
 @torch.no_grad()
 def generate_answers(
@@ -61,15 +65,47 @@ def generate_answers(
     Raises:
         UserError: The model's settings ask for what generation cannot do.
     """
+    (answers,) = generate_in_blocks(model, tokenizer, prompts, 1, max_new_tokens, title)
+    return answers
+
+
+@torch.no_grad()
+def generate_in_blocks(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Document],
+    n_blocks: int,
+    max_new_tokens: int = 64,
+    title: str = "answers",
+) -> list[list[str]]:
+    """Generate several answers to each prompt, in batches whose rows are blocks of all prompts.
+
+    They differ if an edit acts differently on each block (see `Pair.edit`).
+
+    Args:
+        model: The language model.
+        tokenizer: Its tokenizer.
+        prompts: Chats, or plain texts that the model continues.
+        n_blocks: Number of blocks.
+        max_new_tokens: Longest answer, in tokens.
+        title: Name of the work in the progress bar.
+
+    Returns:
+        One list per block, with one answer per prompt.
+
+    Raises:
+        UserError: The model's settings ask for what generation cannot do.
+    """
     pad_id = choose_pad_id(tokenizer, count_ids(model))
     is_paddable = measure_basics(model).is_left_paddable
-    answers = [""] * len(prompts)
+    answers = [[""] * len(prompts) for _ in range(n_blocks)]
     with progress("answers") as bar, contiguous_head_input(model):
-        task = bar.add_task(title, total=len(prompts), note="")
+        task = bar.add_task(title, total=n_blocks * len(prompts), note="")
         for batch in batch_prompts(tokenizer, prompts, pad_id, is_paddable):
-            texts = _generate_batch(model, tokenizer, batch, max_new_tokens, pad_id)
-            for number, text in zip(batch.numbers, texts, strict=True):
-                answers[number] = text
+            blocks = batch.repeat(n_blocks)
+            texts = _generate_batch(model, tokenizer, blocks, max_new_tokens, pad_id)
+            for row, (number, text) in enumerate(zip(blocks.numbers, texts, strict=True)):
+                answers[row // len(batch.numbers)][number] = text
             bar.update(task, advance=len(texts))
     return answers
 

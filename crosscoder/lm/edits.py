@@ -1,6 +1,6 @@
-"""Open an edit: an intervention that acts on every forward pass of one model of a pair."""
+"""Open an edit: interventions that act on every forward pass of one model of a pair."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,36 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_edit(
-    pair: "Pair", name: str, change: Intervention, mode: Mode, positions: str | PositionRule
+    pair: "Pair",
+    name: str,
+    change: Intervention | Sequence[Intervention],
+    mode: Mode,
+    positions: str | PositionRule,
 ) -> Iterator[PreTrainedModel]:
     """Context manager: yield the edited model, and restore it at the end (see `Pair.edit`)."""
-    needed = _list_models(pair, name, change, mode)
+    changes = list(change) if isinstance(change, Sequence) else [change]
+    _require_same_sources(changes)
+    needed = list(
+        dict.fromkeys(lm for one in changes for lm in _list_models(pair, name, one, mode))
+    )
     tokenizer = pair.tokenizers[name] if len(needed) == 1 else pair.tokenizer
     rule = positions if callable(positions) else parse_positions(positions, tokenizer)
     with pair.models.edit(name, needed) as models:
-        lockstep = Lockstep(models, name, change, rule, mode)
+        lockstep = Lockstep(models, name, changes, rule, mode, pair.models.clean_passes)
         with lockstep.edit() as model:
             yield model
+
+
+def _require_same_sources(changes: Sequence[Intervention]) -> None:
+    """Refuse interventions of one batch that act on different sources, and no intervention."""
+    if not changes:
+        raise UserError("an edit needs at least one intervention")
+    for change in changes:
+        if isinstance(change, Intervention) and change.sources != changes[0].sources:
+            raise UserError(
+                f"interventions on one batch act on the same sources, but {changes[0]!r} "
+                f"and {change!r} do not"
+            )
 
 
 def _list_models(pair: "Pair", name: str, change: Intervention, mode: Mode) -> list[str]:

@@ -104,6 +104,14 @@ class Pair:
         """Context manager: keep all models in memory, for work that alternates between them."""
         return self.models.keep_all()
 
+    def reuse_clean_passes(self) -> AbstractContextManager[None]:
+        """Context manager: as `keep_all_loaded`, for many edits of passes on the same tokens.
+
+        What the models compute up to an edit is kept in memory, and used again by the next edit
+        there.
+        """
+        return self.models.reuse_clean_passes()
+
     def release(self) -> None:
         """Drop the loaded models from memory."""
         self.models.release()
@@ -235,7 +243,7 @@ class Pair:
     def edit(
         self,
         name: str,
-        change: Intervention,
+        change: Intervention | Sequence[Intervention],
         mode: Literal["paired", "solo"] = "paired",
         positions: str | PositionRule = "all",
     ) -> AbstractContextManager[PreTrainedModel]:
@@ -251,7 +259,8 @@ class Pair:
 
         Args:
             name: The model to edit.
-            change: The intervention (see crosscoder/interventions).
+            change: The intervention (see crosscoder/interventions). Several on the same sources act
+                on one batch at once: its rows are as many equal blocks, in this order.
             mode: "paired" runs all models that the intervention reads in lockstep, and so keeps
                 them all in memory; "solo" is the approximation that runs the edited model only (see
                 `Crosscoder.encode`).

@@ -14,6 +14,7 @@ import torch
 
 from crosscoder.core.arithmetic import choose_product_dtype
 from crosscoder.errors import UserError, first_line
+from crosscoder.lm.editing.lower_layers import CleanPasses
 from crosscoder.lm.loading.cast import cast_weights
 from crosscoder.lm.loading.checks import measure_logits, require_causal
 from crosscoder.lm.loading.load import LM
@@ -53,6 +54,7 @@ class LoadedModels:
         self.residency: Residency = residency
         self.loaded: dict[str, PreTrainedModel] = {}
         self.edited: set[str] = set()
+        self.clean_passes: CleanPasses | None = None
         self._stamps: dict[str, tuple] = {}
 
     def get(self, name: str) -> PreTrainedModel:
@@ -110,6 +112,17 @@ class LoadedModels:
             self.residency = residency
             if residency == "sequential":
                 self.release()
+
+    @contextmanager
+    def reuse_clean_passes(self) -> Iterator[None]:
+        """Context manager: keep every model, and what clean passes compute below edits."""
+        before = self.clean_passes
+        with self.keep_all():
+            self.clean_passes = before or CleanPasses()
+            try:
+                yield
+            finally:
+                self.clean_passes = before
 
     def release(self) -> None:
         """Drop the loaded models from memory."""

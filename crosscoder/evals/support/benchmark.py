@@ -48,7 +48,7 @@ def open_benchmark(
     plain = None
     if n_plain is not None:
         plain = PlainText.from_store(context.heldout, n_plain)
-    with pair.keep_all_loaded(), retain_freed_memory():
+    with pair.reuse_clean_passes(), retain_freed_memory():
         yield InterventionBenchmark(
             pair,
             edited_model,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from crosscoder.core.sampling import take_evenly
@@ -14,7 +14,7 @@ from crosscoder.core.types import Acts, Kind, Tokens
 from crosscoder.data import Store
 from crosscoder.data.storage.finite import refuse_not_finite
 from crosscoder.errors import UserError
-from crosscoder.lm.log_probs import compute_in_chunks, compute_kl
+from crosscoder.lm.log_probs import compute_kls_in_chunks
 from crosscoder.lm.packing import get_final_layout, run_isolated
 
 
@@ -157,10 +157,11 @@ class PlainText:
             states.append(out[predicts.to(model.device)])
         return states
 
-    def measure_kl(self, model, clean: list[Tensor], edited: list[Tensor]) -> Tensor:
-        """Return KL(clean ‖ edited) at every predicting token, in nats."""
-        by_batch = [
-            compute_in_chunks(model, compute_kl, hiddens=[before, after])
-            for before, after in zip(clean, edited, strict=True)
-        ]
-        return torch.cat(by_batch)
+    def measure_kls(
+        self, model, clean: list[Tensor], edited: Sequence[list[Tensor]]
+    ) -> Float[Tensor, "edits predicting"]:
+        """Return KL(clean ‖ edited) at every predicting token, in nats, one row per edit."""
+        by_batch = []
+        for before, *after in zip(clean, *edited, strict=True):
+            by_batch.append(compute_kls_in_chunks(model, before, model, after))
+        return torch.cat(by_batch, dim=1)

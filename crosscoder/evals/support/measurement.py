@@ -13,7 +13,7 @@ All but *removed* are in nats per token. Figures are means over questions, with 
 over questions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +30,10 @@ from crosscoder.behaviours.spec import BehaviourSpec
 from crosscoder.core.intervention import Intervention
 from crosscoder.evals.support.heldout import PlainText
 from crosscoder.lm import Pair
-from crosscoder.lm.answering import generate_answers
+from crosscoder.lm.answering import BATCH_SIZE, generate_answers, generate_in_blocks
 from crosscoder.lm.editing.lockstep import Mode
+
+ROWS_TOGETHER = 96  # answers that decode together, if an intervention has fewer questions
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,28 @@ class InterventionBenchmark:
                 edited, self.pair.tokenizer, prompts, self.max_new_tokens, title
             )
 
+    def generate_for_all(
+        self,
+        changes: Sequence[Intervention],
+        questions: Sequence[Question],
+        title: str,
+        model: str | None = None,
+    ) -> list[list[str]]:
+        """Generate greedy answers of a model under each intervention.
+
+        Several interventions decode together, because every step reads all weights.
+        """
+        prompts = [question.prompt for question in questions]
+        n_together = max(1, ROWS_TOGETHER // min(max(len(prompts), 1), BATCH_SIZE))
+        answers = []
+        for start in range(0, len(changes), n_together):
+            group = changes[start : start + n_together]
+            with self.pair.edit(model or self.edited_model, group) as edited:
+                answers += generate_in_blocks(
+                    edited, self.pair.tokenizer, prompts, len(group), self.max_new_tokens, title
+                )
+        return answers
+
     def detect_behaviour(
         self,
         change: Intervention | None,
@@ -203,19 +227,28 @@ class InterventionBenchmark:
         with self.edit(change, model) as edited:
             return compute_answer_nll(edited, self.pair.tokenizer, prompts, texts)
 
-    # --- one intervention ---
+    # --- interventions ---
 
     def measure_plain_kl(self, change: Intervention, model: str | None = None) -> float:
         """Return the mean KL(clean ‖ edited) on plain text."""
+        (kl,) = self.measure_plain_kls([change], model)
+        return kl
+
+    def measure_plain_kls(
+        self, changes: Sequence[Intervention], model: str | None = None
+    ) -> list[float]:
+        """Return the mean KL(clean ‖ edited) on plain text for each intervention."""
         assert self.plain is not None
         model = model or self.edited_model
         if model == self.edited_model:
             clean = self.clean_plain_states
         else:
             clean = self.plain.final_states(self.pair[model])
-        with self.edit(change, model) as edited_model:
-            edited = self.plain.final_states(edited_model)
-        return float(self.plain.measure_kl(self.pair[model], clean, edited).mean())
+        edited = []
+        for change in changes:
+            with self.edit(change, model) as edited_model:
+                edited.append(self.plain.final_states(edited_model))
+        return self.plain.measure_kls(self.pair[model], clean, edited).mean(1).tolist()
 
     def measure_control_rise(self, change: Intervention) -> np.ndarray:
         """Return how much the NLL of the model's own answers to the control questions rises."""
@@ -228,18 +261,23 @@ class InterventionBenchmark:
         """
         return self.compute_nll(None, texts) - self.control_nll
 
-    def evaluate(self, name: str, change: Intervention) -> InterventionResult:
-        """Measure everything about one intervention."""
-        texts = self.generate_answers(change, self.questions, name)
-        return InterventionResult(
-            name=name,
-            answers=texts,
-            shows=self.detect_behaviour(change, self.questions, texts),
-            logprob_diff=self.logprob_diff(change, self.questions),
-            coherence_rise=self.measure_coherence_rise(texts),
-            control_rise=self.measure_control_rise(change),
-            kl_plain=self.measure_plain_kl(change),
-        )
+    def evaluate(self, changes: Mapping[str, Intervention]) -> dict[str, InterventionResult]:
+        """Measure everything about some interventions, by name."""
+        several = list(changes.values())
+        answers = self.generate_for_all(several, self.questions, "edited answers")
+        kls = self.measure_plain_kls(several)
+        results = {}
+        for (name, change), texts, kl in zip(changes.items(), answers, kls, strict=True):
+            results[name] = InterventionResult(
+                name=name,
+                answers=texts,
+                shows=self.detect_behaviour(change, self.questions, texts),
+                logprob_diff=self.logprob_diff(change, self.questions),
+                coherence_rise=self.measure_coherence_rise(texts),
+                control_rise=self.measure_control_rise(change),
+                kl_plain=kl,
+            )
+        return results
 
     # --- figures ---
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from crosscoder.analysis.table import LatentTable
 from crosscoder.behaviours.bootstrap import bootstrap_mean
+from crosscoder.core.intervention import Intervention
 from crosscoder.core.model import Crosscoder
 from crosscoder.evals.support.baselines import match_latents
 from crosscoder.evals.support.measurement import InterventionBenchmark
@@ -90,31 +91,57 @@ class SteeredModels:
     crosscoder: Crosscoder
     norms: Mapping[str, float]
 
-    def measure(self, model: str, arm: Arm, dose: float) -> tuple[Row, list[str]]:
-        """Measure one model at one dose; 0 leaves it as it is.
+    def measure_all(self, model: str, arms: Sequence[Arm]) -> list[tuple[Row, list[str]]]:
+        """Measure one model at every dose of every arm; dose 0 leaves it as it is.
 
         Returns:
-            The log-probability difference, if the questions have answers; the rate and the
-            coherence of generated answers, if there are any; and these answers.
+            For each dose the log-probability difference, if the questions have answers; the rate
+            and the coherence of generated answers, if there are any; and these answers.
         """
+        dosed = [(arm, dose) for arm in arms for dose in arm.doses]
+        answering = [(arm, dose) for arm, dose in dosed if arm.is_answering]
+        answers = iter(self._generate(model, answering))
+        measured = []
+        for arm, dose in dosed:
+            texts = next(answers) if arm.is_answering else []
+            measured.append((self._measure(model, arm, dose, texts), texts))
+        return measured
+
+    def _generate(self, model: str, dosed: Sequence[tuple[Arm, float]]) -> list[list[str]]:
+        """Return a model's answers to the control questions at some doses."""
         benchmark = self.benchmark
         questions = benchmark.control_questions
-        change = steer(self.crosscoder, arm.direction, dose, self.norms) if dose else None
+        changes = [change for arm, dose in dosed if (change := self._steer(arm, dose)) is not None]
+        steered = iter(benchmark.generate_for_all(changes, questions, f"{model}, steered", model))
+        answers = []
+        for _, dose in dosed:
+            if dose:
+                answers.append(next(steered))
+            else:
+                answers.append(benchmark.generate_answers(None, questions, model, model))
+        return answers
+
+    def _steer(self, arm: Arm, dose: float) -> Intervention | None:
+        """Return the intervention at a dose; None at dose 0."""
+        return steer(self.crosscoder, arm.direction, dose, self.norms) if dose else None
+
+    def _measure(self, model: str, arm: Arm, dose: float, texts: Sequence[str]) -> Row:
+        """Measure one model at one dose, and its answers there, if there are any."""
+        benchmark = self.benchmark
+        questions = benchmark.control_questions
+        change = self._steer(arm, dose)
         row: Row = {"model": model, "direction": arm.name, "strength": dose}
         if arm.draw is not None:
             row["draw"] = arm.draw
         if benchmark.has_answers:
             values = benchmark.logprob_diff(change, questions, model)
             row |= self._summarise(values, ("contrast", "contrast low", "contrast high"))
-        if not arm.is_answering:
-            return row, []
-        title = name_dose(model, arm.name, dose)
-        texts = benchmark.generate_answers(change, questions, title, model)
-        shows = benchmark.detect_behaviour(change, questions, texts, model)
-        row |= self._summarise(shows, ("rate", "low", "high"))
-        nll = benchmark.compute_nll(None, texts, benchmark.base_model)
-        row["NLL under base"] = float(nll.mean())
-        return row, texts
+        if arm.is_answering:
+            shows = benchmark.detect_behaviour(change, questions, texts, model)
+            row |= self._summarise(shows, ("rate", "low", "high"))
+            nll = benchmark.compute_nll(None, texts, benchmark.base_model)
+            row["NLL under base"] = float(nll.mean())
+        return row
 
     def _summarise(self, values: np.ndarray, columns: Sequence[str]) -> Row:
         """Return the mean over questions and its interval."""

@@ -11,11 +11,12 @@ it runs only once, unless it is read at several hookpoints. Cases that an edit c
 refused: rearranged or cropped caches, beams, drafts, inputs that are not tokens.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -26,6 +27,7 @@ from crosscoder.errors import UserError
 from crosscoder.lm.architectures import get_decoder
 from crosscoder.lm.editing.forward_args import bind_arguments
 from crosscoder.lm.editing.generating import GenerateWatcher
+from crosscoder.lm.editing.lower_layers import CleanPasses, LowerLayers
 from crosscoder.lm.editing.partner import Partner, are_edits_disabled
 from crosscoder.lm.editing.positions import PositionRule
 from crosscoder.lm.editing.tracking import PassTracker, TrackedPass
@@ -38,29 +40,35 @@ class Lockstep:
     """Edit of one model, whose partner models run on the same tokens.
 
     Args:
-        models: All models that the intervention reads, by name.
+        models: All models that the interventions read, by name.
         name: Name of the edited model.
-        intervention: The intervention.
+        interventions: Interventions on the same sources. The rows of every batch are as many equal
+            blocks, and each intervention acts on one of them.
         rule: Rule that selects the positions to edit.
         mode: Origin of the code: all sources ("paired"), or the edited model with stand-ins for the
             other sources ("solo").
+        clean_passes: Clean passes that are reused; None runs them every time.
     """
 
     def __init__(
         self,
         models: Mapping[str, PreTrainedModel],
         name: str,
-        intervention: Intervention,
+        interventions: Sequence[Intervention],
         rule: PositionRule,
         mode: Mode = "paired",
+        clean_passes: CleanPasses | None = None,
     ) -> None:
         self.model = models[name]
-        self.intervention = intervention
+        self.interventions = interventions
+        self.sources = interventions[0].sources
+        self.is_local = all(intervention.is_local for intervention in interventions)
         self.mode = mode
-        self.edited_sources = [source for source in intervention.sources if source.lm == name]
+        self.edited_sources = [source for source in self.sources if source.lm == name]
         self.generate_watcher = GenerateWatcher(self.model)
         partners = self._make_partners(models, name)
-        self.tracker = PassTracker(self.model, partners, rule, self.generate_watcher)
+        self.tracker = PassTracker(self.model, partners, rule, self.generate_watcher, clean_passes)
+        self.lower_layers = self._find_lower_layers(clean_passes)
         # arguments of the whole model; its decoder may receive embeddings instead of tokens
         self.outer_args: dict[str, Any] = {}
         self.current_pass: TrackedPass | None = None
@@ -69,15 +77,22 @@ class Lockstep:
         self, models: Mapping[str, PreTrainedModel], name: str
     ) -> dict[str, Partner]:
         """Return the models to read on every pass; none if the edited model's pass suffices."""
-        if self.intervention.is_local or self.mode == "solo":
+        if self.is_local or self.mode == "solo":
             return {}
         reads_itself = len(self.edited_sources) > 1
         partners = {}
         for lm, model in models.items():
             if lm != name or reads_itself:
-                sources = [source for source in self.intervention.sources if source.lm == lm]
+                sources = tuple(source for source in self.sources if source.lm == lm)
                 partners[lm] = Partner(model, sources)
         return partners
+
+    def _find_lower_layers(self, clean_passes: CleanPasses | None) -> LowerLayers | None:
+        """Return the layers up to the edit, if they need not run on every pass."""
+        if clean_passes is None or len(self.edited_sources) > 1:
+            return None
+        hookpoint = Hookpoint.parse(self.edited_sources[0].hookpoint)
+        return clean_passes.get_lower_layers(self.model, hookpoint)
 
     @contextmanager
     def edit(self) -> Iterator[PreTrainedModel]:
@@ -101,6 +116,8 @@ class Lockstep:
                 decoder.register_forward_hook(self._after_decoder, always_call=True),
             ):
                 stack.callback(handle.remove)
+            if self.lower_layers is not None:
+                stack.enter_context(self.lower_layers.watch())
             yield stack.enter_context(apply_edits(model, edits))
 
     def _before_model(self, model: Any, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -118,6 +135,8 @@ class Lockstep:
             return
         inner_args = bind_arguments(decoder.forward, args, kwargs)
         self.current_pass = self.tracker.begin_pass(self.outer_args, inner_args)
+        if self.lower_layers is not None:
+            self.lower_layers.digest = self.current_pass.digest
 
     def _after_decoder(self, _: Any, args: tuple, output: Any) -> None:
         """Store the conversation on the cache."""
@@ -125,11 +144,13 @@ class Lockstep:
             return
         finished = self.current_pass
         self.current_pass = None
+        if self.lower_layers is not None:
+            self.lower_layers.digest = None
         if finished is not None and output is not None:  # the pass has not failed
             self.tracker.end_pass(finished, output)
 
     def _make_edit(self, source: Source) -> Callable[[Tensor], Tensor | None]:
-        columns = self.intervention.sources.slice(source.name)
+        columns = self.sources.slice(source.name)
 
         @torch.no_grad()
         def edit(acts: Tensor) -> Tensor | None:
@@ -143,22 +164,39 @@ class Lockstep:
             chosen = self.current_pass.chosen.to(acts.device)
             if not chosen.any():
                 return None
-            clean = self._gather_sources(source, acts, chosen, self.current_pass.partner_acts)
             new = acts.clone()
-            new[chosen] = self.intervention(clean)[:, columns].to(acts)
+            for intervention, rows in self._split_rows(len(acts)):
+                own = chosen & rows[:, None].to(chosen.device)
+                if own.any():
+                    clean = self._gather_sources(intervention, source, acts, own)
+                    new[own] = intervention(clean)[:, columns].to(acts)
             return new
 
         return edit
 
+    def _split_rows(self, n_rows: int) -> Iterator[tuple[Intervention, Bool[Tensor, "rows"]]]:
+        """Yield each intervention and the rows on which it acts."""
+        n_blocks = len(self.interventions)
+        if n_rows % n_blocks:
+            raise UserError(
+                f"{n_blocks} interventions act on blocks of equal size, but the batch has "
+                f"{n_rows} rows"
+            )
+        block = torch.arange(n_rows) // (n_rows // n_blocks)
+        for number, intervention in enumerate(self.interventions):
+            yield intervention, block == number
+
     def _gather_sources(
-        self, source: Source, acts: Tensor, chosen: Tensor, partner_acts: Mapping[str, Tensor]
+        self, intervention: Intervention, source: Source, acts: Tensor, chosen: Tensor
     ) -> Acts:
         """Return clean activations of all sources at the chosen positions, [n, d_total]."""
+        assert self.current_pass is not None
+        partner_acts = self.current_pass.partner_acts
         own = acts[chosen].float()
-        if self.mode == "solo" and not self.intervention.is_local:
-            return self.intervention.complete(own, source.name)
+        if self.mode == "solo" and not intervention.is_local:
+            return intervention.complete(own, source.name)
         columns = []
-        for other in self.intervention.sources:
+        for other in self.sources:
             if other.name in partner_acts:
                 columns.append(partner_acts[other.name][chosen].float())
             elif other is source:

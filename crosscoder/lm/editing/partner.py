@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -24,6 +25,7 @@ def disable_edits() -> Iterator[None]:
         are_edits_disabled.reset(token)
 
 
+@dataclass(frozen=True)
 class Partner:
     """Model that is read on the tokens of the edited model; it may be the edited model itself.
 
@@ -32,9 +34,13 @@ class Partner:
         sources: Its sources that are read.
     """
 
-    def __init__(self, model: PreTrainedModel, sources: list[Source]) -> None:
-        self.model = model
-        self.hookpoints = {source.name: Hookpoint.parse(source.hookpoint) for source in sources}
+    model: PreTrainedModel
+    sources: tuple[Source, ...]
+
+    @property
+    def hookpoints(self) -> dict[str, Hookpoint]:
+        """Hookpoints by source."""
+        return {source.name: Hookpoint.parse(source.hookpoint) for source in self.sources}
 
     def read(
         self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Cache | None
@@ -42,7 +48,8 @@ class Partner:
         """Return the sources' clean activations of these tokens, each [batch, new, d_source]."""
         if cache is not None and all(cache.is_linear) and ids.shape[1] == 1:
             mask = None  # it marks padding, and a single new token is not padding
-        hookpoints = list(dict.fromkeys(self.hookpoints.values()))
+        hookpoints = self.hookpoints
+        distinct = list(dict.fromkeys(hookpoints.values()))
         with disable_edits():
-            found = read(self.model, hookpoints, ids, positions, mask, cache)
-        return {name: found[hookpoint] for name, hookpoint in self.hookpoints.items()}
+            found = read(self.model, distinct, ids, positions, mask, cache)
+        return {name: found[hookpoint] for name, hookpoint in hookpoints.items()}

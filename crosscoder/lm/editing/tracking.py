@@ -15,6 +15,7 @@ from crosscoder.lm.editing.conversation import (
 )
 from crosscoder.lm.editing.forward_args import ForwardArgs, make_unused_cache_error
 from crosscoder.lm.editing.generating import GenerateWatcher
+from crosscoder.lm.editing.lower_layers import CleanPasses, digest_arguments
 from crosscoder.lm.editing.partner import Partner
 from crosscoder.lm.editing.positions import PositionRule, TokenHistory
 
@@ -30,12 +31,14 @@ class TrackedPass:
         cache: Cache that was passed to it, if any.
         chosen: True for the tokens to edit, [batch, new].
         partner_acts: Activations of the partner models by source, each [batch, new, d_source].
+        digest: Digest of its arguments; None if clean passes are not reused.
     """
 
     conversation: Conversation
     cache: Cache | None
     chosen: Tensor
     partner_acts: dict[str, Tensor]
+    digest: bytes | None
 
 
 class PassTracker:
@@ -46,6 +49,7 @@ class PassTracker:
         partners: Models that are read on every pass, by name.
         rule: Rule that selects the positions to edit.
         generate_watcher: Observer of the model's `generate`.
+        clean_passes: Clean passes that are reused; None runs them every time.
     """
 
     def __init__(
@@ -54,11 +58,13 @@ class PassTracker:
         partners: Mapping[str, Partner],
         rule: PositionRule,
         generate_watcher: GenerateWatcher,
+        clean_passes: CleanPasses | None = None,
     ) -> None:
         self.model = model
         self.partners = partners
         self.rule = rule
         self.generate_watcher = generate_watcher
+        self.clean_passes = clean_passes
         self.edit_number = next(_edit_numbers)
         # tokens of the pass before, if it had no cache and began a conversation
         self.tokens_before: TokenHistory | None = None
@@ -82,8 +88,9 @@ class PassTracker:
         is_uncached_start = is_new and forward_args.cache is None and not is_generating
         self._watch_growth(history if is_uncached_start else None)
         chosen = self._choose_tokens(conversation, history, forward_args)
-        partner_acts = self._read_partners(conversation, forward_args)
-        return TrackedPass(conversation, forward_args.cache, chosen, partner_acts)
+        digest = None if self.clean_passes is None else digest_arguments(outer, inner)
+        partner_acts = self._read_partners(conversation, forward_args, digest)
+        return TrackedPass(conversation, forward_args.cache, chosen, partner_acts, digest)
 
     def end_pass(self, finished: TrackedPass, output: Any) -> None:
         """Store the conversation on the cache that the decoder returns."""
@@ -137,13 +144,19 @@ class PassTracker:
         return chosen & token_mask[:, -n_new:].bool().to(chosen.device)
 
     def _read_partners(
-        self, conversation: Conversation, forward_args: ForwardArgs
+        self, conversation: Conversation, forward_args: ForwardArgs, digest: bytes | None
     ) -> dict[str, Tensor]:
         """Run the partner models on the new tokens and return their activations by source."""
-        n_tokens = conversation.ids.shape[1]
         acts = {}
         for lm, partner in self.partners.items():
-            cache = None if conversation.partners is None else conversation.partners[lm]
-            mask = forward_args.get_partner_mask(n_tokens)
-            acts |= partner.read(forward_args.ids, forward_args.positions, mask, cache)
+            found = None
+            if self.clean_passes is not None:
+                found = self.clean_passes.find(partner, digest)
+            if found is None:
+                cache = None if conversation.partners is None else conversation.partners[lm]
+                mask = forward_args.get_partner_mask(conversation.ids.shape[1])
+                found = partner.read(forward_args.ids, forward_args.positions, mask, cache)
+            if self.clean_passes is not None:
+                self.clean_passes.keep(partner, digest, found)
+            acts |= found
         return acts

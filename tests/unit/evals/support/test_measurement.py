@@ -46,7 +46,7 @@ def test_nothing_can_be_removed_if_the_models_answer_alike(unchecked):
 def test_an_edit_that_changes_nothing_costs_nothing(context):
     nothing = ablate(context.crosscoder, [])
     with open_benchmark(context, 4, 64, 4) as benchmark:
-        result = benchmark.evaluate("nothing", nothing)
+        result = benchmark.evaluate({"nothing": nothing})["nothing"]
         assert result.answers == benchmark.clean_answers
         assert result.kl_plain == pytest.approx(0, abs=1e-9)
         np.testing.assert_allclose(result.control_rise, 0, atol=1e-6)
