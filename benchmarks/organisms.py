@@ -130,7 +130,7 @@ def compare_methods(
         settings.append("eval.methods.methods.difference_sae.train_tokens=null")
     else:
         settings += [f"~eval.methods.methods.{name}" for name in RIVALS]
-        settings.append("eval.methods.causal=[crosscoder_energy]")
+        settings.append("eval.methods.causal=[crosscoder_energy,crosscoder_delta]")
     command(EVALUATE, *settings)
     result = json.loads((folder / "results" / "methods.json").read_text(encoding="utf-8"))
     norm = measure_difference(folder)
