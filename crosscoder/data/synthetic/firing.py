@@ -44,9 +44,10 @@ def draw_active(
     world = Generator().manual_seed(seed + 2000)
     weights = normalize(torch.randn(factors, len(rates), generator=world), dim=0)
     z = torch.randn(n, factors, generator=generator)
-    noise = torch.randn(n, len(rates), generator=generator)
-    score = (1 - correlation) ** 0.5 * noise + correlation**0.5 * (z @ weights)
-    chance = torch.special.ndtr(score)  # uniform, whatever the correlation
+    # in place: a world of thousands of features and hundreds of thousands of tokens is large
+    score = torch.randn(n, len(rates), generator=generator).mul_((1 - correlation) ** 0.5)
+    score += (z @ weights).mul_(correlation**0.5)
+    chance = torch.special.ndtr(score, out=score)  # uniform, whatever the correlation
     on = chance < rates
     for child, parent in zip(*draw_families(rates, children, world), strict=True):
         # an independent chance: the correlated one is already low where the parent is active

@@ -223,15 +223,15 @@ class Planted:
         on = draw_active(
             n, truth["rates"], self.correlation, self.factors, self.children, generator, self.seed
         )
-        uniform = torch.rand(n, len(truth["rates"]), generator=generator)
-        strength = on * self._convert_to_size(uniform)
+        strength = self._convert_to_size(torch.rand(on.shape, generator=generator)).mul_(on)
         context = torch.rand(strength.shape, generator=self._make_generator(split, 1000))
         in_base = context < (1 + self.overlap) / 2
         in_chat = context > (1 - self.overlap) / 2
         is_fixed = truth["classes"] != SHIFTED
+        del context
         base_gain, chat_gain = truth["gains"]
-        base = base_gain * strength * (in_base | is_fixed)
-        chat = chat_gain * strength * (in_chat | is_fixed)
+        base = (base_gain * strength).mul_(in_base | is_fixed)
+        chat = strength.mul_(chat_gain).mul_(in_chat | is_fixed)
         return base, chat
 
     def _convert_to_size(self, uniform: Tensor) -> Tensor:
