@@ -72,7 +72,7 @@ def main() -> None:
     args = arguments(
         str(__doc__),
         models={"nargs": "+", "default": ["gemma-3-270m"], "help": "pinned models"},
-        turns={"type": int, "default": 3, "help": "of each"},
+        turns={"type": int, "default": 2, "help": "of each"},
     )
     rows = [compare(name, args.turns) for name in args.models]
     report("Conversion of a pinned model", rows, args.json)
