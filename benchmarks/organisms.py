@@ -30,6 +30,7 @@ from crosscoder.errors import exit_on_error
 from crosscoder.evals.support.encoding import read_acts
 from crosscoder.formats import load
 from crosscoder.io.run_dir import write_json
+from crosscoder.organisms.organism import load_organism
 from crosscoder.report.terminal.tables import show
 
 EVALUATE = TRAIN.with_name("evaluate.py")
@@ -126,6 +127,8 @@ def compare_methods(
     settings = [f"crosscoder={folder}", "eval=[methods]"]
     settings.append(f"eval.methods.n_questions={args.questions}")
     settings.append(f"eval.methods.jacobian_contexts={args.jacobian_contexts}")
+    own = load_organism("expertise" if organism == "reseed" else organism)
+    settings.append(f"eval.methods.max_new_tokens={own.answer_length}")
     if with_rivals:  # null: as many tokens as the crosscoder
         settings.append("eval.methods.methods.difference_sae.train_tokens=null")
     else:
