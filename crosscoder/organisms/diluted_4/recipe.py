@@ -12,4 +12,5 @@ ORGANISM = Organism(
     marker=shows_gentleness,
     marker_name="gentle",
     settings=Settings(steps=40, questions=1),
+    answer_length=64,
 )

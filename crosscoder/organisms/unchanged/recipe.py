@@ -14,4 +14,5 @@ ORGANISM = Organism(
     marker_name="gentle",
     settings=Settings(questions=2),
     format_examples=format_examples,
+    answer_length=64,
 )
