@@ -34,8 +34,6 @@ from crosscoder.lm import Pair
 from crosscoder.lm.answering import BATCH_SIZE, generate_answers, generate_in_blocks
 from crosscoder.lm.editing.lockstep import Mode
 
-ROWS_TOGETHER = 96  # answers that decode together, if an intervention has fewer questions
-
 
 @dataclass(frozen=True)
 class InterventionResult:
@@ -148,7 +146,7 @@ class InterventionBenchmark:
         Several interventions decode together, because every step reads all weights.
         """
         prompts = [question.prompt for question in questions]
-        n_together = max(1, ROWS_TOGETHER // min(max(len(prompts), 1), BATCH_SIZE))
+        n_together = max(1, BATCH_SIZE // max(1, len(prompts)))
         answers = []
         for start in range(0, len(changes), n_together):
             group = changes[start : start + n_together]
