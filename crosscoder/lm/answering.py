@@ -17,7 +17,7 @@ from crosscoder.lm.text import get_stop_id, tokenize
 from crosscoder.lm.types import PreTrainedModel, Tokenizer
 from crosscoder.runtime.progress import progress
 
-BATCH_SIZE = 48
+BATCH_SIZE = 96  # every step reads all weights, however many answers it decodes
 
 
 @dataclass(frozen=True)

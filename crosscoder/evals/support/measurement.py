@@ -28,12 +28,11 @@ from crosscoder.behaviours.logprob_diff import compute_answer_nll, compute_logpr
 from crosscoder.behaviours.questions import Question
 from crosscoder.behaviours.spec import BehaviourSpec
 from crosscoder.core.intervention import Intervention
+from crosscoder.evals.support.answer_scores import AnswerScores
 from crosscoder.evals.support.heldout import PlainText
 from crosscoder.lm import Pair
 from crosscoder.lm.answering import BATCH_SIZE, generate_answers, generate_in_blocks
 from crosscoder.lm.editing.lockstep import Mode
-
-ROWS_TOGETHER = 96  # answers that decode together, if an intervention has fewer questions
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class InterventionBenchmark:
         Several interventions decode together, because every step reads all weights.
         """
         prompts = [question.prompt for question in questions]
-        n_together = max(1, ROWS_TOGETHER // min(max(len(prompts), 1), BATCH_SIZE))
+        n_together = max(1, BATCH_SIZE // max(1, len(prompts)))
         answers = []
         for start in range(0, len(changes), n_together):
             group = changes[start : start + n_together]
@@ -211,7 +210,7 @@ class InterventionBenchmark:
     @cached_property
     def control_nll(self) -> np.ndarray:
         """NLL of the unedited model's own answers to the control questions."""
-        return self.compute_nll(None, self.control_answers)
+        return self.answer_scores.compute_nll(self.edited_model, self.control_answers)
 
     @cached_property
     def clean_plain_states(self) -> list[Tensor]:
@@ -219,13 +218,10 @@ class InterventionBenchmark:
         assert self.plain is not None
         return self.plain.final_states(self.pair[self.edited_model])
 
-    def compute_nll(
-        self, change: Intervention | None, texts: Sequence[str], model: str | None = None
-    ) -> np.ndarray:
-        """Return the NLL of answers to the control questions, per token."""
-        prompts = [question.prompt for question in self.control_questions]
-        with self.edit(change, model) as edited:
-            return compute_answer_nll(edited, self.pair.tokenizer, prompts, texts)
+    @cached_property
+    def answer_scores(self) -> AnswerScores:
+        """NLL of answers to the control questions under the unedited models."""
+        return AnswerScores(self.pair, self.control_questions)
 
     # --- interventions ---
 
@@ -252,14 +248,17 @@ class InterventionBenchmark:
 
     def measure_control_rise(self, change: Intervention) -> np.ndarray:
         """Return how much the NLL of the model's own answers to the control questions rises."""
-        return self.compute_nll(change, self.control_answers) - self.control_nll
+        prompts = [question.prompt for question in self.control_questions]
+        with self.edit(change) as edited:
+            nll = compute_answer_nll(edited, self.pair.tokenizer, prompts, self.control_answers)
+        return nll - self.control_nll
 
     def measure_coherence_rise(self, texts: Sequence[str]) -> np.ndarray:
         """Return the NLL of answers under the unedited model, minus that of its own answers.
 
         Both are scored as answers to the control questions.
         """
-        return self.compute_nll(None, texts) - self.control_nll
+        return self.answer_scores.compute_nll(self.edited_model, texts) - self.control_nll
 
     def evaluate(self, changes: Mapping[str, Intervention]) -> dict[str, InterventionResult]:
         """Measure everything about some interventions, by name."""

@@ -139,7 +139,7 @@ class SteeredModels:
         if arm.is_answering:
             shows = benchmark.detect_behaviour(change, questions, texts, model)
             row |= self._summarise(shows, ("rate", "low", "high"))
-            nll = benchmark.compute_nll(None, texts, benchmark.base_model)
+            nll = benchmark.answer_scores.compute_nll(benchmark.base_model, texts)
             row["NLL under base"] = float(nll.mean())
         return row
 
