@@ -7,6 +7,7 @@ short sequences is faster as two matrix products and a softmax than as a fused k
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -51,8 +52,10 @@ def compile_layers(
     expected = read(model, hookpoints, ids, positions, packing=packing)
     with ExitStack() as stack:
         try:
-            stack.enter_context(_replace_forward(model, hookpoints, seq_len=ids.shape[1]))
-            found = read(model, hookpoints, ids, positions, packing=packing)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler uses what torch has deprecated
+                stack.enter_context(_replace_forward(model, hookpoints, seq_len=ids.shape[1]))
+                found = read(model, hookpoints, ids, positions, packing=packing)
             refusal = _find_difference(found, expected, model.dtype)
         except Exception as error:  # every stage of a compiler fails in its own way
             refusal = first_line(error)
