@@ -38,8 +38,8 @@ class Passes:
         n_tokens: int,
     ) -> None:
         self.pair = pair
-        self.batch_tokens = batch_tokens
-        self.compile = compile
+        self.batch_tokens: int | Literal["auto"] = batch_tokens
+        self.compile: bool | Literal["auto"] = compile
         self.n_tokens = n_tokens
         self._stack = ExitStack()
         self._prepared: tuple | None = None  # what the last pass was prepared for

@@ -84,7 +84,7 @@ def _replace_forward(
 ) -> Iterator[None]:
     """Context manager: let layers run compiled, and short sequences on a CPU plain attention."""
     layers = _list_compilable(model, hookpoints)
-    attention = model.config._attn_implementation
+    attention = model.config._attn_implementation or "sdpa"
     is_short = model.device.type == "cpu" and seq_len <= SHORT
     try:
         if is_short:
@@ -98,6 +98,8 @@ def _replace_forward(
             vars(layer).pop("forward", None)
         if is_short:
             model.set_attn_implementation(attention)
+        # torch compiles a function a few times only, and each model is one time
+        torch.compiler.reset()
 
 
 def _list_compilable(model: PreTrainedModel, hookpoints: Sequence[Hookpoint]) -> list[nn.Module]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from crosscoder.lm import Hookpoint, load_pair
+from crosscoder.lm.architectures import get_layers
 from crosscoder.lm.compiling import compile_layers
 from crosscoder.lm.hooks import read
 from crosscoder.lm.loading.measuring import measure_token_error
@@ -26,7 +27,7 @@ def read_last(model: PreTrainedModel, n: int = 4) -> torch.Tensor:
 
 
 def require_restored(model: PreTrainedModel) -> None:
-    assert all("forward" not in vars(layer) for layer in model.get_decoder().layers)
+    assert all("forward" not in vars(layer) for layer in get_layers(model))
     assert model.config._attn_implementation == "sdpa"
 
 
@@ -89,7 +90,7 @@ def test_wrong_activations_of_a_compiled_model_are_noticed(monkeypatch, caplog, 
 
 def stop_inside(model: PreTrainedModel) -> None:
     with compile_layers(model, LAST, IDS, POSITIONS, "positions"):
-        assert "forward" in vars(model.get_decoder().layers[0])
+        assert "forward" in vars(get_layers(model)[0])
         raise KeyboardInterrupt
 
 
@@ -107,5 +108,5 @@ def test_layers_with_a_hook_inside_are_not_compiled(monkeypatch):
     hookpoints = [Hookpoint(0, "mlp_out"), Hookpoint(1, "resid_post")]
     with compile_layers(model, hookpoints, IDS, POSITIONS, "positions") as is_compiled:
         assert is_compiled
-        found = ["forward" in vars(layer) for layer in model.get_decoder().layers]
+        found = ["forward" in vars(layer) for layer in get_layers(model)]
     assert found == [False, True]
