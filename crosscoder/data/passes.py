@@ -38,8 +38,8 @@ class Passes:
         n_tokens: int,
     ) -> None:
         self.pair = pair
-        self.batch_tokens = batch_tokens
-        self.compile = compile
+        self.batch_tokens: int | Literal["auto"] = batch_tokens
+        self.compile: bool | Literal["auto"] = compile
         self.n_tokens = n_tokens
         self._stack = ExitStack()
         self._prepared: tuple | None = None  # what the last pass was prepared for
@@ -73,8 +73,7 @@ class Passes:
         from crosscoder.data.forward import move_finite, read_streams
 
         batch = self._prepare(lm, sources, token_set, packing)
-        for start in range(first, last, batch):
-            stop = min(start + batch, last)
+        for start, stop in _divide(first, last, batch):
             tokens, rows = token_set.get_model_input(lm, start, stop)
             streams = read_streams(self.pair, lm, sources, tokens, token_set.seq_len, packing)
             first_row = int(token_set.starts[start])
@@ -92,7 +91,8 @@ class Passes:
             Sequences per forward pass.
         """
         if self.batch_tokens == "auto":
-            self.batch_tokens = self._try_batches(lm, sources, token_set, packing)
+            chosen = self._try_batches(lm, sources, token_set, packing)
+            self.batch_tokens = max(chosen, 2 * token_set.seq_len)
         batch = max(1, self.batch_tokens // token_set.seq_len)
         hookpoints = [source.hookpoint for source in sources]
         wanted = (lm, hookpoints, token_set.seq_len, packing)
@@ -148,3 +148,17 @@ class Passes:
         layers = get_layers(self.pair[lm])[: last + 1]
         n_weights = sum(parameter.numel() for parameter in layers.parameters())
         return 2 * n_weights * self.n_tokens >= LEAST_OPERATIONS
+
+
+def _divide(first: int, last: int, batch: int) -> Iterator[tuple[int, int]]:
+    """Yield the first sequence of each pass and the one after its last.
+
+    A single sequence at the end joins the pass before. The compiler treats a batch of one as a case
+    of its own, which would round differently.
+    """
+    start = first
+    while start < last:
+        n_left = last - start
+        stop = last if batch > 1 and n_left == batch + 1 else min(start + batch, last)
+        yield start, stop
+        start = stop

@@ -7,6 +7,7 @@ short sequences is faster as two matrix products and a softmax than as a fused k
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -51,8 +52,10 @@ def compile_layers(
     expected = read(model, hookpoints, ids, positions, packing=packing)
     with ExitStack() as stack:
         try:
-            stack.enter_context(_replace_forward(model, hookpoints, seq_len=ids.shape[1]))
-            found = read(model, hookpoints, ids, positions, packing=packing)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler uses what torch has deprecated
+                stack.enter_context(_replace_forward(model, hookpoints, seq_len=ids.shape[1]))
+                found = read(model, hookpoints, ids, positions, packing=packing)
             refusal = _find_difference(found, expected, model.dtype)
         except Exception as error:  # every stage of a compiler fails in its own way
             refusal = first_line(error)
@@ -81,7 +84,7 @@ def _replace_forward(
 ) -> Iterator[None]:
     """Context manager: let layers run compiled, and short sequences on a CPU plain attention."""
     layers = _list_compilable(model, hookpoints)
-    attention = model.config._attn_implementation
+    attention = model.config._attn_implementation or "sdpa"
     is_short = model.device.type == "cpu" and seq_len <= SHORT
     try:
         if is_short:
@@ -95,6 +98,8 @@ def _replace_forward(
             vars(layer).pop("forward", None)
         if is_short:
             model.set_attn_implementation(attention)
+        # torch compiles a function a few times only, and each model is one time
+        torch.compiler.reset()
 
 
 def _list_compilable(model: PreTrainedModel, hookpoints: Sequence[Hookpoint]) -> list[nn.Module]:

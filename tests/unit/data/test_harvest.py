@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 import torch
 
 from crosscoder.core.types import Kind, Tokens
-from crosscoder.data import Harvest, Store, forward
+from crosscoder.data import Harvest, Store, forward, passes
 from crosscoder.data.tokens import TokenSet
 from crosscoder.errors import UserError
-from crosscoder.lm import Hookpoint, Pair, TinyLM, load_pair
+from crosscoder.lm import Hookpoint, Pair, TinyLM, compiling, load_pair
 from crosscoder.lm.hooks import read
+from crosscoder.lm.types import PreTrainedModel
 
 SEQ_LEN, N_SEQUENCES = 16, 10  # three shards of 4, 4 and 2 sequences, each read in batches of 2
 Call = namedtuple("Call", "model hookpoints tokens")
@@ -56,6 +58,20 @@ def calls(monkeypatch) -> Iterator[list[Call]]:
 
     monkeypatch.setattr(forward, "read", counted)
     return made
+
+
+@pytest.fixture
+def compiled(monkeypatch) -> list[PreTrainedModel]:
+    """Record which models would be compiled."""
+    models: list[PreTrainedModel] = []
+
+    @contextmanager
+    def compile_layers(model, *others):
+        models.append(model)
+        yield True
+
+    monkeypatch.setattr(compiling, "compile_layers", compile_layers)
+    return models
 
 
 def harvested(
@@ -129,6 +145,36 @@ def test_models_are_harvested_one_after_the_other(harvest, calls):
 def test_models_are_released_afterwards(harvest, pair):
     harvested(harvest, pair)
     assert not pair.models.loaded
+
+
+def test_a_single_sequence_at_the_end_of_a_shard_joins_the_pass_before(harvest, pair, calls):
+    harvested(replace(harvest, shard_tokens=5 * SEQ_LEN), pair, names=["base"])
+    assert [call.tokens // SEQ_LEN for call in calls] == [2, 3, 2, 3]
+
+
+@pytest.mark.long
+def test_a_compiled_harvest_differs_by_rounding_alone(harvest, pair):
+    eager = harvested(harvest, pair)
+    root = Path(harvest.root)
+    compiled = harvested(replace(harvest, root=root / "2", compile=True), pair)
+    other = replace(harvest, root=root / "4", compile=True, batch_tokens=4 * SEQ_LEN)
+    large = harvested(other, pair)
+    for name in ("base", "chat"):
+        acts = all_acts(compiled, name)
+        torch.testing.assert_close(acts, all_acts(eager, name), atol=1e-5, rtol=1e-4)
+        assert torch.equal(acts, all_acts(large, name))
+
+
+@pytest.mark.parametrize(("compile", "n_compiled"), [("auto", 0), (False, 0), (True, 2)])
+def test_few_tokens_are_not_worth_a_compilation(harvest, pair, compiled, compile, n_compiled):
+    harvested(replace(harvest, compile=compile), pair)
+    assert len(compiled) == n_compiled
+
+
+def test_many_tokens_are_worth_a_compilation(harvest, pair, compiled, monkeypatch):
+    monkeypatch.setattr(passes, "LEAST_OPERATIONS", 1)
+    harvested(harvest, pair)
+    assert len(compiled) == 2
 
 
 # --- reuse ---
