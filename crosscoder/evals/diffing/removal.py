@@ -15,7 +15,7 @@ point anywhere. A method with fewer pieces than a size removes all it has.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,35 @@ from crosscoder.interventions.span import ablate_in_difference, project_out_span
 Row = dict[str, Any]
 RANDOM_LATENTS = "random latents"
 RANDOM_DIRECTIONS = "random directions"
+
+
+class Key(NamedTuple):
+    """What is removed: the first pieces of a method."""
+
+    method: str
+    n_pieces: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One removal.
+
+    Args:
+        method: Name of the method.
+        size: Number of pieces that were asked for.
+        n_pieces: Number of pieces that there are, at most `size`.
+        change: The intervention.
+    """
+
+    method: str
+    size: int
+    n_pieces: int
+    change: Intervention
+
+    @property
+    def key(self) -> Key:
+        """What is removed; two sizes can remove the same."""
+        return Key(self.method, self.n_pieces)
 
 
 @dataclass(frozen=True)
@@ -55,25 +84,23 @@ class Removal:
         Args:
             found: The pieces of the methods, by name. Pieces without a direction are not used.
         """
+        arms = [*self._list_arms(found), *self._draw_floor(found)]
+        figures = self._measure_changes({arm.key: arm.change for arm in arms})
         rows = []
-        for name, pieces in found.items():
-            usable = [piece for piece in pieces if isinstance(piece, LatentPiece | DirectionPiece)]
-            if usable:
-                rows += self._measure_sizes(name, usable)
-        for name, change, n_pieces in self._draw_floor(found):
-            rows.append(self._measure_change(name, max(self.sizes), n_pieces, change))
+        for arm in arms:
+            place = {"method": arm.method, "size": arm.size, "pieces": arm.n_pieces}
+            rows.append(place | figures[arm.key])
         return rows
 
-    def _measure_sizes(
-        self, name: str, pieces: Sequence[LatentPiece | DirectionPiece]
-    ) -> Iterator[Row]:
-        known: dict[int, Row] = {}
-        for size in self.sizes:
-            n_pieces = min(size, len(pieces))
-            if n_pieces not in known:
-                change = self.remove(pieces[:n_pieces])
-                known[n_pieces] = self._measure_change(name, size, n_pieces, change)
-            yield known[n_pieces] | {"size": size}
+    def _list_arms(self, found: Mapping[str, Sequence[Evidence]]) -> Iterator[Arm]:
+        """Yield the removal of the first pieces of each method, one for each size."""
+        for name, pieces in found.items():
+            usable = [piece for piece in pieces if isinstance(piece, LatentPiece | DirectionPiece)]
+            if not usable:
+                continue
+            for size in self.sizes:
+                first = usable[:size]
+                yield Arm(name, size, len(first), self.remove(first))
 
     def remove(self, pieces: Sequence[LatentPiece | DirectionPiece]) -> Intervention:
         """Return the intervention that removes pieces of one method, which are of one kind."""
@@ -92,39 +119,44 @@ class Removal:
         sources = self.material.context.crosscoder.sources
         return project_out_span(sources, first, directions, self.material.base_mean)
 
-    def _draw_floor(
-        self, found: Mapping[str, Sequence[Evidence]]
-    ) -> Iterator[tuple[str, Intervention, int]]:
-        """Yield interventions on random pieces of those kinds that are measured."""
+    def _draw_floor(self, found: Mapping[str, Sequence[Evidence]]) -> Iterator[Arm]:
+        """Yield removals of random pieces of those kinds that are measured."""
         context = self.material.context
         crosscoder = context.crosscoder
         n = max(self.sizes)
         latents = find_latents(found, crosscoder)[:n]
         if latents:
             others = match_latents(context.latent_table, latents, context.seed)
-            yield RANDOM_LATENTS, ablate(crosscoder, others), len(others)
+            yield Arm(RANDOM_LATENTS, n, len(others), ablate(crosscoder, others))
         everything = list(chain.from_iterable(found.values()))
         if any(isinstance(piece, DirectionPiece) for piece in everything):
             directions = draw_directions(n, len(self.material.base_mean), context.seed)
-            yield RANDOM_DIRECTIONS, self._project_out(directions), n
+            yield Arm(RANDOM_DIRECTIONS, n, n, self._project_out(directions))
 
-    def _measure_change(self, name: str, size: int, n_pieces: int, change: Intervention) -> Row:
+    def _measure_changes(self, changes: Mapping[Key, Intervention]) -> dict[Key, Row]:
+        """Return the figures of interventions, which answer together."""
         benchmark = self.benchmark
         questions = [*benchmark.questions, *benchmark.control_questions]
-        texts = benchmark.generate_answers(change, questions, f"{name}, {n_pieces}")
+        several = list(changes.values())
+        texts = benchmark.generate_for_all(several, questions, "answers without pieces")
+        kls = benchmark.measure_plain_kls(several)
+        figures = {}
+        for key, own, kl in zip(changes, texts, kls, strict=True):
+            figures[key] = self._score_answers(changes[key], own) | {"KL plain": kl}
+        return figures
+
+    def _score_answers(self, change: Intervention, texts: Sequence[str]) -> Row:
+        """Return the figures of the answers to all questions, then to the control questions."""
+        benchmark = self.benchmark
         n = len(benchmark.questions)
         shows = benchmark.detect_behaviour(change, benchmark.questions, texts[:n])
         control = benchmark.detect_behaviour(change, benchmark.control_questions, texts[n:])
         clean = float(benchmark.clean_shows.mean())
         rate = float(shows.mean())
         return {
-            "method": name,
-            "size": size,
-            "pieces": n_pieces,
             "rate": rate,
             "removed": 1 - rate / clean if clean else float("nan"),
             "control rate": float(control.mean()),
-            "KL plain": benchmark.measure_plain_kl(change),
             "coherence NLL rise": float(benchmark.measure_coherence_rise(texts[:n]).mean()),
         }
 
