@@ -1,0 +1,8 @@
+"""Marks of tests that need a GPU, and of those that need none."""
+
+import pytest
+import torch
+
+HAS_CUDA = torch.cuda.is_available()
+on_cuda = [pytest.mark.cuda, pytest.mark.skipif(not HAS_CUDA, reason="there is no GPU")]
+on_cuda_only = pytest.mark.skipif(HAS_CUDA, reason="Triton compiles for the GPU that is here")
