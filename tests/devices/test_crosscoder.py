@@ -54,6 +54,14 @@ def test_codes_equal_those_of_the_cpu(device, name, tmp_path):
     assert torch.equal(saved.W_enc, there.W_enc.cpu())
 
 
+def test_a_copy_with_other_sources_stays_on_the_device(device):
+    there = trained("topk", device).fold()
+    copy = there.replace(sources=there.sources)
+    assert {tensor.device.type for tensor in copy.state_dict().values()} == {device}
+    acts = random_acts(5, 2 * WIDTH).to(device)
+    assert torch.equal(copy.encode(acts).to_dense().cpu(), there.encode(acts).to_dense().cpu())
+
+
 def test_the_table_of_latents_equals_that_of_the_cpu(device, tmp_path):
     here = analysed(tmp_path)
     columns = analysis_of(f"column=[{','.join(choices('column'))}]").columns
