@@ -1,4 +1,4 @@
-.PHONY: check lint format test quick coverage docs docs-serve bench
+.PHONY: check lint format test quick coverage docs docs-serve bench gpu
 
 check: lint test
 
@@ -31,6 +31,11 @@ quick:
 # the same tests, with the lines of the mathematics that they execute; the floor is in pyproject.toml
 coverage:
 	pytest -n 2 --cov --cov-report=term $(QUICK)
+
+# at most eight minutes on one GPU; the results are in $(GPU)
+GPU = outputs/gpu
+gpu:
+	python -m benchmarks.gpu --out $(GPU)
 
 # half an hour with nothing else running; docs/performance.md says what it shows
 BENCH = docs/benchmarks

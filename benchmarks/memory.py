@@ -33,11 +33,16 @@ def peak(size: Size, steps: int) -> int:
     return torch.cuda.max_memory_allocated() if size.device != "cpu" else resident("VmHWM") - before
 
 
+def count_unavoidable(size: Size) -> int:
+    """Bytes of weights, gradients, Adam's moments and one batch of pre-activations."""
+    parameters = 2 * size.n_latents * 2 * size.width + size.n_latents + 2 * size.width
+    return 4 * 4 * parameters + 2 * size.batch * size.n_latents
+
+
 def row(size: Size, steps: int) -> dict[str, float]:
     """One size, in MB."""
     taken = alone(peak, size, steps)
-    parameters = 2 * size.n_latents * 2 * size.width + size.n_latents + 2 * size.width
-    unavoidable = 4 * 4 * parameters + 2 * size.batch * size.n_latents
+    unavoidable = count_unavoidable(size)
     return {
         "n_latents": size.n_latents,
         "peak_mb": taken / 1e6,

@@ -8,7 +8,9 @@ take turns, each in its own process and as its own trainer does it: ours, and th
 memory (crosscoder/runtime/memory.py), the others do not, unless --keep-for-all. No latent is dead.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -42,20 +44,36 @@ class Size:
 
 def ours(size: Size) -> dict[str, Step]:
     """Make the step of CrosscoderModule and its trainer, without Lightning."""
+    return {"ours": make_step(size)}
+
+
+def compiled(size: Size) -> dict[str, Step]:
+    """Make the same step with `torch.compile`; on a CPU it is traced, but nothing is generated."""
+    backend = "eager" if size.device == "cpu" else "inductor"
+    return {"compiled": make_step(size, partial(torch.compile, backend=backend))}
+
+
+def make_step(size: Size, wrap: Callable[[Callable], Callable] = lambda function: function) -> Step:
+    """Make our step; `wrap` gets the function that computes the loss."""
     crosscoder = Crosscoder(pair(size.width), size.n_latents, BatchTopK(size.k)).to(size.device)
     optimizer = torch.optim.Adam(crosscoder.parameters(), lr=1e-4, fused=True)
     losses = {"reconstruction": Reconstruction("unsquared"), "auxk": AuxK()}
     acts, dead = size.acts(), torch.zeros(size.n_latents, dtype=torch.bool, device=size.device)
 
-    def step() -> None:
+    def compute_loss() -> torch.Tensor:
         x = crosscoder.normalise(acts)
         loss, _ = total(losses, LossContext(x, crosscoder(x), crosscoder, dead, 0.5, torch.mean))
-        loss.backward()
+        return loss
+
+    wrapped = wrap(compute_loss)
+
+    def step() -> None:
+        wrapped().backward()
         torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
-    return {"ours": step}
+    return step
 
 
 def unavoidable(size: Size) -> dict[str, Step]:
@@ -78,10 +96,9 @@ def unavoidable(size: Size) -> dict[str, Step]:
 
 def dense(size: Size) -> dict[str, Step]:
     """Make the step of the dense crosscoder."""
-    model, acts = (
-        DenseCrosscoder(2 * size.width, size.n_latents, size.k).to(size.device),
-        size.acts(),
-    )
+    acts = size.acts()
+    with torch.device(size.device):  # random numbers for large weights take long on a CPU
+        model = DenseCrosscoder(2 * size.width, size.n_latents, size.k)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=True)
     return {"dense": lambda: training_step(model, optimizer, acts)}
 

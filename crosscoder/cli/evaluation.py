@@ -25,6 +25,7 @@ from crosscoder.evals.support.stores import find_run_folder, open_heldout
 from crosscoder.formats import load
 from crosscoder.io.run_dir import Run
 from crosscoder.lm import Pair
+from crosscoder.lm.residency import choose_device
 from crosscoder.report.html.page import write_report
 from crosscoder.report.terminal.summaries import print_plan
 from crosscoder.report.terminal.tables import console, show_result
@@ -67,6 +68,7 @@ def evaluate_all(cfg: DictConfig, names: list[str]) -> None:
 def evaluate(cfg: DictConfig, name: str) -> EvalOutcome:
     """Run every eval of the configuration on one crosscoder."""
     crosscoder = load(name, activation_module=cfg.activation_module)
+    crosscoder.to(choose_device(cfg.device))
     run = run_of(name)
     heldout = open_store(cfg, name, crosscoder, run)
     # the store knows which models were read; those that a foreign crosscoder names may be absent

@@ -164,7 +164,7 @@ def evaluate(
     """Evaluate the saved crosscoder; write metrics.json and print the summary."""
     activation_module = type(objects.recipe.activation).__module__
     context = EvalContext(
-        load(run.crosscoder, activation_module=activation_module),
+        load(run.crosscoder, activation_module=activation_module).to(objects.pair.device),
         splits.heldout,
         objects.pair,
         cfg.seed,

@@ -62,17 +62,23 @@ def require_crosscoder(crosscoder: Any) -> None:
 def intervene_on_code(
     name: str, crosscoder: Crosscoder, change: Callable[[Acts], Acts]
 ) -> Intervention:
-    """Make an intervention that needs the code, and therefore all sources."""
+    """Make an intervention that needs the code, and therefore all sources.
+
+    The crosscoder may be on another device than the activations.
+    """
     require_crosscoder(crosscoder)
     if not crosscoder.folded:
         raise UserError(
             "an intervention acts on raw activations: fold the crosscoder, or load a saved one"
         )
 
-    def complete(acts: Tensor, source: str) -> Acts:
-        return crosscoder.complete(acts, source)
+    def change_there(acts: Acts) -> Acts:
+        return change(acts.to(crosscoder.W_enc.device)).to(acts.device)
 
-    return Intervention(name, crosscoder.sources, change, complete)
+    def complete(acts: Tensor, source: str) -> Acts:
+        return crosscoder.complete(acts.to(crosscoder.W_enc.device), source)
+
+    return Intervention(name, crosscoder.sources, change_there, complete)
 
 
 def intervene_per_source(

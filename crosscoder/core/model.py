@@ -311,7 +311,7 @@ class Crosscoder(nn.Module):
             groups=self.groups,
         )
         folded.provenance = dict(self.provenance)
-        return folded.to(self.W_enc.device).eval()
+        return folded
 
     @classmethod
     @torch.no_grad()
@@ -353,7 +353,7 @@ class Crosscoder(nn.Module):
         folded.scale = scale.clone()
         folded.frozen_scale = selection_scale.detach().clone()
         folded.groups = None if groups is None else groups.clone()
-        return folded.eval()
+        return folded.to(W_enc.device).eval()
 
     @torch.no_grad()
     def replace(

@@ -114,7 +114,7 @@ def select_batch_topk(
     candidates = torch.cat(scores_by_rank)
     if len(candidates) <= n_keep:
         return index
-    threshold = candidates.kthvalue(len(candidates) - n_keep + 1).values
+    threshold = find_kth_largest(candidates, n_keep)
     n_ties = n_keep - int((candidates > threshold).sum())
     is_selected = scores > threshold
     is_selected[_break_ties(scores_by_rank, threshold, n_ties)] = True
@@ -145,4 +145,11 @@ def _estimate_bound(
     rank = fraction * len(sample) + 1
     if rank > len(sample):
         return scale.new_zeros(())
-    return sample.kthvalue(len(sample) - int(rank) + 1).values.clamp(min=0)
+    return find_kth_largest(sample, int(rank)).clamp(min=0)
+
+
+def find_kth_largest(values: Tensor, k: int) -> Tensor:
+    """Return the k-th largest of some values, a scalar tensor."""
+    if values.is_cuda:  # kthvalue runs on one of a GPU's many multiprocessors, sort on all of them
+        return values.sort(descending=True).values[k - 1]
+    return values.kthvalue(len(values) - k + 1).values

@@ -240,7 +240,8 @@ class AblationEval:
         prompts = [question.prompt for question in benchmark.questions]
         cosines = []
         reading = benchmark.pair.read(prompts, opening=True)
-        for acts in reading.acts[mask_known_tokens(crosscoder, reading)].split(2048):
+        known = reading.acts[mask_known_tokens(crosscoder, reading)]
+        for acts in known.to(crosscoder.W_enc.device).split(2048):
             paired = crosscoder.encode(acts).to_dense()
             solo = crosscoder.encode(acts, mode="solo").to_dense()
             cosines.append(cosine_similarity(paired, solo))

@@ -127,13 +127,13 @@ def _measure_source(
     """Return the figures of one source by metric."""
     crosscoder = context.crosscoder
     seq_len = context.heldout.seq_len
-    mean_acts = crosscoder.sources.split(crosscoder.mean)[source.name]
+    mean_acts = crosscoder.sources.split(crosscoder.mean)[source.name].to(pair.device)
     sums = torch.zeros(5, dtype=torch.float64)
     n_tokens = sum(len(batch.tokens) for batch in batches)
     with progress() as bar:
         task = bar.add_task(f"splice {source.name}", total=n_tokens, note="")
         for tokens, acts, known in batches:
-            recon = reconstruct(crosscoder, acts.float())[source.name]
+            recon = reconstruct(crosscoder, acts.float())[source.name].to(pair.device)
             sums += _sum_losses(pair, source, tokens, known, recon, mean_acts, seq_len)
             bar.advance(task, len(tokens))
     clean, spliced, zero, mean, kl = (sums / _count_scored(batches, seq_len)).tolist()

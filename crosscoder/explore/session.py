@@ -12,6 +12,7 @@ from crosscoder.installation import name_command
 from crosscoder.io.run_dir import Run
 from crosscoder.lm import Pair
 from crosscoder.lm.readable_tokens import make_readable
+from crosscoder.lm.residency import choose_device
 from crosscoder.report.inputs import Inputs
 
 
@@ -68,9 +69,7 @@ def open_session(folder: str, device: str = "auto", is_trusted: bool = False) ->
         UserError: The run has no crosscoder, no table of latents, or no two models to compare.
     """
     run = Run(folder)
-    crosscoder = load(folder)
-    if device != "auto":
-        crosscoder = crosscoder.to(device)
+    crosscoder = load(folder).to(choose_device(device))
     inputs = Inputs(run)
     if inputs.table is None:
         raise UserError(

@@ -84,9 +84,9 @@ def ablate_in_difference(sources: Sources, sae: Crosscoder, latents: Latents) ->
 
     def change(acts: Acts) -> Acts:
         streams = sources.split(acts)
-        code = sae.encode(streams[first] - streams[second])
+        code = sae.encode((streams[first] - streams[second]).to(sae.W_enc.device))
         new = acts.clone()
-        new[:, columns] = streams[first] - decode_latents(sae, code, chosen)
+        new[:, columns] = streams[first] - decode_latents(sae, code, chosen).to(acts)
         return new
 
     def refuse(acts: Tensor, source: str) -> Acts:

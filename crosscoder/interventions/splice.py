@@ -11,8 +11,12 @@ from crosscoder.lm.hooks import Edit
 
 @torch.no_grad()
 def reconstruct(crosscoder: Crosscoder, acts: Acts) -> dict[str, Tensor]:
-    """Return each source's reconstruction [batch, d_source] of raw activations [batch, d_total]."""
-    return crosscoder.sources.split(crosscoder.decode(crosscoder.encode(acts)))
+    """Return each source's reconstruction [batch, d_source] of raw activations [batch, d_total].
+
+    The activations may be on another device; the reconstruction is on the crosscoder's.
+    """
+    code = crosscoder.encode(acts.to(crosscoder.W_enc.device))
+    return crosscoder.sources.split(crosscoder.decode(code))
 
 
 def splice(crosscoder: Crosscoder) -> Intervention:

@@ -63,6 +63,7 @@ def fit(
     with retain_freed_memory():
         lightning_trainer.fit(module, batches, ckpt_path=resume_from, weights_only=True)
     checkpoint.exit_if_interrupted(lightning_trainer)
+    module.crosscoder.to(lightning_trainer.strategy.root_device)  # Lightning left it on the CPU
     calibrate_activation(module.crosscoder, batches.validation.iter_in_order(batches.batch_size))
     gather_weights(module.crosscoder)
     return throughput.figures()

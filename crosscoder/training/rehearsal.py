@@ -59,7 +59,9 @@ def rehearse(recipe: Recipe, sources: Sources) -> None:
         module = CrosscoderModule.from_recipe(recipe, crosscoder, n_steps=1)
         noise = Noise(narrow.d_total)
         batches = ActsModule(noise, N_TOKENS)
-        with scratch_folder() as folder, torch.random.fork_rng():
+        # of several GPUs, torch wants to be told which one is used
+        gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with scratch_folder() as folder, torch.random.fork_rng(gpus):
             build_trainer(recipe.require_trainer(), 1, folder, logger=False).fit(module, batches)
         calibrate_activation(crosscoder, noise.iter_in_order(N_TOKENS))
         crosscoder.fold()

@@ -1,12 +1,16 @@
 """Every benchmark, at sizes that say nothing, gives the rows it promises."""
 
+import argparse
 import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from benchmarks import gpu
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ["--width", "8", "--k", "2"]
@@ -129,6 +133,45 @@ def test_a_benchmark_writes_its_rows(name, tmp_path):
         if key.endswith(("_ms", "_mb", "_second"))
     )
     assert row.get("each_token_once", True) is True
+
+
+@pytest.mark.long
+def test_the_run_for_a_gpu_works_without_one(tmp_path):
+    run("benchmarks.gpu", "--tiny", "--device", "cpu", "--minutes", "80", "--out", str(tmp_path))
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    outcomes = {part["part"]: part["outcome"] for part in written["parts"]}
+    assert set(outcomes.values()) <= {"passed", "left out"}
+    assert {name for name, outcome in outcomes.items() if outcome == "left out"} <= {
+        f"step.{size}.{name}"
+        for size in ("default", "large-2048", "large-4096")
+        for name in ("sparsify", "sae_lens")
+    }
+    measured = {(row["size"], row["step"]) for row in written["rows"]}
+    assert {("large-4096", "ours"), ("default", "compiled"), ("large-2048", "floor")} <= measured
+    for row in written["rows"]:
+        assert row["ms"] > 0
+        assert row["peak_mb"] > 0
+    assert "aten::" in (tmp_path / "profile.default.txt").read_text()
+    assert json.loads((tmp_path / "tests.json").read_text())["tests"] > 0
+
+
+def test_a_part_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):
+    arguments = argparse.Namespace(out=tmp_path, device="cpu", tiny=True, minutes=80.0, part=None)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path), "--tiny", "--device", "cpu"])
+    parts = [gpu.Part("step.default.unknown", 60), gpu.Part("step.default.floor", 60)]
+    monkeypatch.setattr(gpu, "list_parts", lambda: parts)
+    assert gpu.run_all(arguments) == 1
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert [part["outcome"] for part in written["parts"]] == ["failed", "passed"]
+    assert [row["step"] for row in written["rows"]] == ["floor"]
+    assert "KeyError: 'unknown'" in (tmp_path / "step.default.unknown.log").read_text()
+
+
+def test_a_part_that_takes_too_long_is_ended(tmp_path, monkeypatch):
+    arguments = argparse.Namespace(out=tmp_path, device="cpu", tiny=True, minutes=8.0, part=None)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path), "--tiny", "--device", "cpu"])
+    outcome = gpu.start(gpu.Part("step.default.ours", 0.2), time.monotonic() + 60, arguments)
+    assert outcome["outcome"] == "out of time"
 
 
 def test_recovery_judges_variants_on_a_world_and_goes_on_with_what_it_has(tmp_path):

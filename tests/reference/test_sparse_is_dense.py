@@ -12,6 +12,7 @@ from crosscoder.core.model import Crosscoder, Output
 from crosscoder.core.sparse import DenseCode, SparseCode
 from crosscoder.losses import LossContext, Term, total
 from tests.helpers.configs import activation_of, choices, composed
+from tests.helpers.devices import interpreted, on_cuda
 from tests.helpers.small import crosscoder_of, random_acts
 
 N_LATENTS, WIDTHS, EQUAL, BATCH = 160, (10, 14), (12, 12), 96
@@ -34,11 +35,15 @@ LOSSES = [
     for name in choices("loss")
     if not any(term.requirements.needs for term in terms_of(name).values())
 ]
-PATHS = [("cpu", by) for by in ("embedding", "triton", "reference")]
-PATHS += [("cuda", by) for by in ("embedding", "triton", "reference") if torch.cuda.is_available()]
+BACKENDS = ("embedding", "triton", "reference")
+PATHS = [
+    pytest.param(("cpu", by), marks=[interpreted] if by == "triton" else [], id=f"cpu-{by}")
+    for by in BACKENDS
+]
+PATHS += [pytest.param(("cuda", by), marks=on_cuda, id=f"cuda-{by}") for by in BACKENDS]
 
 
-@pytest.fixture(params=PATHS, ids="-".join)
+@pytest.fixture(params=PATHS)
 def device(request, monkeypatch) -> Iterator[str]:
     """Where to compute, with the kernels of this case chosen."""
     on, by = request.param

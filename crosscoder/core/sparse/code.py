@@ -65,8 +65,7 @@ class SparseCode:
 
     def weighted_sum(self, weights: PerLatent) -> PerToken:
         """Return Σ_j f_j · weights_j for every token."""
-        terms = self.values * weights[self.index.latents]
-        return terms.new_zeros(len(self)).index_add(0, self.index.rows, terms)
+        return self.index.sum_by_token(self.values * weights[self.index.latents])
 
     def slice(self, start: int, stop: int) -> "SparseCode":
         """Return the code of the latents `start` … `stop` − 1 alone."""

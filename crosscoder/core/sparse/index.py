@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from crosscoder.core import kernels
-from crosscoder.core.types import Acts, Decoder, Dense, Entries, Indices, PerLatent
+from crosscoder.core.types import Acts, Decoder, Dense, Entries, Indices, PerLatent, PerToken
 
 # fraction of active entries above which the dense products are faster: on a CPU, between 1/16
 # (4,096 latents) and 1/26 (16,384)
@@ -93,9 +93,16 @@ class Index:
         backend = kernels.get_backend(table.device.type)
         return backend.dots(self.latents, self.starts, self.rows, acts, table)
 
+    # on a GPU `index_add` adds in any order, and its sums would differ from run to run
+
+    def sum_by_token(self, values: Entries) -> PerToken:
+        """Return Σ_j values_tj for every token t."""
+        return torch.segment_reduce(values, "sum", offsets=self.starts)
+
     def sum_by_latent(self, values: Entries) -> PerLatent:
         """Return Σ_t values_tj for every latent j."""
-        return values.new_zeros(self.n_latents).index_add_(0, self.latents, values)
+        order, _, starts = self.transposed
+        return torch.segment_reduce(values[order], "sum", offsets=starts)
 
 
 def find_positions(mask: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def train_auxiliary(
         settings: Settings that replace those of the recipe. A value of None changes nothing.
 
     Returns:
-        The folded crosscoder; `provenance["seconds"]` is the time that its training took.
+        The folded crosscoder, on the device of the context's; `provenance["seconds"]` is the time that its training took.
 
     Raises:
         NotApplicable: The recipe of the crosscoder is unknown.
@@ -62,13 +62,14 @@ def train_auxiliary(
     train, validation, *_ = stores
     identity = f"{recipe.key()} {sources} {_hash_content(train)} {_hash_content(validation)}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    device = context.crosscoder.W_enc.device
     run = Run(context.folder or tempfile.mkdtemp(prefix="crosscoder-"))
     folder = run.path("beside", f"{name}-{key}")
     require_all_inside(folder)  # training writes there
     if (folder / "crosscoder" / "config.json").exists():
         note_request(context, folder, name, seed, origin, settings)
         print_words(console, f"{name}: loading the crosscoder that was trained before, {folder}")
-        return Crosscoder.from_pretrained(folder, type(recipe.activation).__module__)
+        return Crosscoder.from_pretrained(folder, type(recipe.activation).__module__).to(device)
     size = f"{recipe.n_latents:,} latents on {recipe.train_tokens:,} tokens"
     print_words(console, f"{name}: training {size}")
     make_folders(folder)
@@ -83,7 +84,7 @@ def train_auxiliary(
     for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint.unlink()  # three times the size of the crosscoder, and no longer needed
     note_request(context, folder, name, seed, origin, settings)
-    return crosscoder
+    return crosscoder.to(device)
 
 
 def _hash_content(store: Store) -> str:

@@ -47,7 +47,8 @@ class Reference:
         ours = context.crosscoder.sources
         if self.spec is not None:
             reference = load(self.spec, layout=self.layout, input_scale=self.input_scale)
-            return reference.replace(sources=self._match_sources(reference.sources, ours))
+            named = reference.replace(sources=self._match_sources(reference.sources, ours))
+            return named.to(context.crosscoder.W_enc.device)
         if not ours.diff_pair:
             raise NotApplicable(
                 "compare trains a dictionary of the base model alone, but no two sources are "
