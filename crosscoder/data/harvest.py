@@ -65,7 +65,7 @@ class Harvest:
     def __post_init__(self) -> None:
         require_choice("harvest.storage", self.storage, ("exact", "int8"))
         if self.batch_tokens != "auto":
-            require_whole("harvest.batch_tokens", self.batch_tokens)
+            require_whole("harvest.batch_tokens (or auto)", self.batch_tokens)
         require_choice("harvest.compile", self.compile, ("auto", True, False))
         require_types("harvest", self)
 

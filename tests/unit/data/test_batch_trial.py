@@ -58,7 +58,9 @@ def test_batches_that_do_not_fit_into_memory_are_not_chosen(monkeypatch):
 
 @pytest.mark.parametrize("value", [0, -1, True])
 def test_other_batches_are_refused(value):
-    with pytest.raises(UserError, match=r"harvest\.batch_tokens"):
+    with pytest.raises(
+        UserError, match=r"harvest\.batch_tokens \(or auto\) is a whole number from 1"
+    ):
         Harvest("stores", batch_tokens=value)
 
 
