@@ -52,7 +52,8 @@ def train_auxiliary(
         settings: Settings that replace those of the recipe. A value of None changes nothing.
 
     Returns:
-        The folded crosscoder, on the device of the context's; `provenance["seconds"]` is the time that its training took.
+        The folded crosscoder, on the device of the context's; `provenance["seconds"]` is the time
+        that its training took.
 
     Raises:
         NotApplicable: The recipe of the crosscoder is unknown.
