@@ -14,6 +14,7 @@ from crosscoder.analysis.calibration import Calibration
 from crosscoder.behaviours.spec import BehaviourSpec
 from crosscoder.cli.analysis_settings import build_analysis
 from crosscoder.cli.command import has_chosen_evals, list_overrides, read_config
+from crosscoder.core.arithmetic import choose_sum_device
 from crosscoder.core.model import Crosscoder
 from crosscoder.data import Store
 from crosscoder.data.storage.copying import copy_store
@@ -68,7 +69,7 @@ def evaluate_all(cfg: DictConfig, names: list[str]) -> None:
 def evaluate(cfg: DictConfig, name: str) -> EvalOutcome:
     """Run every eval of the configuration on one crosscoder."""
     crosscoder = load(name, activation_module=cfg.activation_module)
-    crosscoder.to(choose_device(cfg.device))
+    crosscoder.to(choose_sum_device(choose_device(cfg.device)))
     run = run_of(name)
     heldout = open_store(cfg, name, crosscoder, run)
     # the store knows which models were read; those that a foreign crosscoder names may be absent

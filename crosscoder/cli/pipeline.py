@@ -20,6 +20,7 @@ from crosscoder.cli.analysis_settings import build_analysis
 from crosscoder.cli.command import has_chosen_evals
 from crosscoder.cli.targets import remember_targets
 from crosscoder.core import kernels
+from crosscoder.core.arithmetic import choose_sum_device
 from crosscoder.data import Harvest, Splits
 from crosscoder.errors import first_line
 from crosscoder.evals import Eval, EvalContext, EvalOutcome, Result, Runner
@@ -163,8 +164,9 @@ def evaluate(
 ) -> EvalOutcome:
     """Evaluate the saved crosscoder; write metrics.json and print the summary."""
     activation_module = type(objects.recipe.activation).__module__
+    crosscoder = load(run.crosscoder, activation_module=activation_module)
     context = EvalContext(
-        load(run.crosscoder, activation_module=activation_module).to(objects.pair.device),
+        crosscoder.to(choose_sum_device(objects.pair.device)),
         splits.heldout,
         objects.pair,
         cfg.seed,

@@ -1,7 +1,8 @@
-"""The dtype in which a device multiplies matrices: half precision only where it is fast.
+"""The dtype in which a device multiplies matrices, and the device on which evals add up.
 
-A CPU without instructions for bfloat16 or float16 multiplies them element by element, several times
-more slowly than float32. There the same numbers are multiplied in float32, with smaller errors.
+Half precision is used only where it is fast. A CPU without instructions for bfloat16 or float16
+multiplies them element by element, several times more slowly than float32. There the same numbers
+are multiplied in float32, with smaller errors.
 """
 
 from functools import cache
@@ -30,3 +31,8 @@ def has_fast_products(dtype: torch.dtype) -> bool:
     if dtype == torch.bfloat16:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+
+
+def choose_sum_device(device: torch.device) -> torch.device:
+    """Return a device, or the CPU for one without float64, in which evals add up."""
+    return torch.device("cpu") if device.type == "mps" else device

@@ -158,6 +158,7 @@ def test_the_run_for_a_gpu_works_without_one(tmp_path):
 def test_a_part_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):
     arguments = argparse.Namespace(out=tmp_path, device="cpu", tiny=True, minutes=80.0, part=None)
     monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path), "--tiny", "--device", "cpu"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", gpu.__spec__)
     parts = [gpu.Part("step.default.unknown", 60), gpu.Part("step.default.floor", 60)]
     monkeypatch.setattr(gpu, "list_parts", lambda: parts)
     assert gpu.run_all(arguments) == 1

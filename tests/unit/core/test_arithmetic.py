@@ -6,7 +6,7 @@ import torch
 from crosscoder import load_pair
 from crosscoder.core import arithmetic
 from crosscoder.core.activations.topk import TopK
-from crosscoder.core.arithmetic import choose_product_dtype
+from crosscoder.core.arithmetic import choose_product_dtype, choose_sum_device
 from crosscoder.core.model import Crosscoder
 from crosscoder.lm import Pair
 from tests.helpers.small import sources_of
@@ -54,3 +54,8 @@ def test_a_model_keeps_its_rounded_weights_whatever_it_computes_in(is_fast):
     reading = pair.read(["a b c"])
     assert reading.acts.isfinite().all()
     assert pair.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", "cuda"), ("cpu", "cpu"), ("mps", "cpu")])
+def test_evals_add_up_on_a_device_with_float64(device, expected):
+    assert choose_sum_device(torch.device(device)) == torch.device(expected)
