@@ -25,14 +25,10 @@ from crosscoder.evals.context import EvalContext
 from crosscoder.evals.support.heldout import find_predicting_tokens, read_batches
 from crosscoder.interventions.splice import reconstruct, replace_at
 from crosscoder.lm import Hookpoint, Pair
-from crosscoder.lm.hooks import Edit, apply_edits
-from crosscoder.lm.log_probs import (
-    TOKENS_PER_CHUNK,
-    compute_kl,
-    compute_log_probs,
-    pick_log_probs,
-)
+from crosscoder.lm.hooks import apply_edits
+from crosscoder.lm.next_token_losses import compare_predictions, compute_cross_entropies
 from crosscoder.lm.packing import get_final_layout, run_isolated
+from crosscoder.lm.resume import count_shared_layers, record_layers, skip_layers
 from crosscoder.runtime.progress import progress
 from crosscoder.values import require_whole
 
@@ -182,31 +178,22 @@ def _sum_losses(
     ids = tokens.ids.view(-1, seq_len).to(pair.device)
     positions = tokens.position.view(-1, seq_len).to(pair.device)
     scored = _find_scored(tokens, known, seq_len).to(pair.device)
+    targets = ids.roll(-1, dims=1)[scored]
     layout = get_final_layout(model, positions)
     where = layout.arrange(known.view(-1, seq_len).to(pair.device))
-
-    def run(edit: Edit | None) -> Tensor:
-        with apply_edits(model, {hookpoint: edit} if edit else {}):
-            hidden = run_isolated(model, ids, layout)
-        return hidden[scored]
+    n_shared = count_shared_layers(model, hookpoint)
+    with record_layers(model, n_shared) as output:
+        clean = run_isolated(model, ids, layout)[scored]
 
     shape = (*ids.shape, source.width)
-    replacements = (recon.view(shape), torch.zeros_like(mean).expand(shape), mean.expand(shape))
-    finals = [run(None)]
-    for new in replacements:
-        finals.append(run(replace_at(layout.arrange(new), where)))
-    targets = ids.roll(-1, dims=1)[scored]
-    return _score(model, finals, targets)
-
-
-def _score(model, finals: list[Tensor], targets: Tensor) -> Tensor:
-    """Return the sums of `_sum_losses` from final hidden states [scored, d_model] of each pass."""
-    sums = torch.zeros(5, dtype=torch.float64)
-    # [tokens, vocabulary] is large: a few tokens at a time
-    split_finals = [hidden.split(TOKENS_PER_CHUNK) for hidden in finals]
-    for *hiddens, target in zip(*split_finals, targets.split(TOKENS_PER_CHUNK), strict=True):
-        tables = [compute_log_probs(model, hidden) for hidden in hiddens]
-        cross_entropies = [-pick_log_probs(table, target).sum() for table in tables]
-        kl = compute_kl(tables[0], tables[1]).sum()
-        sums += torch.stack([*cross_entropies, kl]).double().cpu()
-    return sums
+    finals = []
+    for new in (recon.view(shape), torch.zeros_like(mean).expand(shape), mean.expand(shape)):
+        edits = {hookpoint: replace_at(layout.arrange(new), where)}
+        with skip_layers(model, n_shared, output), apply_edits(model, edits):
+            finals.append(run_isolated(model, ids, layout)[scored])
+    spliced, *ablated = finals
+    compared = compare_predictions(model, clean, spliced, targets)
+    losses = compute_cross_entropies(model, torch.cat(ablated), targets.repeat(2))
+    zero, mean_ablated = losses.chunk(2)
+    columns = (compared.clean, compared.edited, zero, mean_ablated, compared.kl)
+    return torch.stack([column.sum() for column in columns])

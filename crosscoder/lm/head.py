@@ -56,7 +56,7 @@ def get_head(model: PreTrainedModel) -> nn.Module:
 def get_logits(
     model: PreTrainedModel,
     hidden: Float[Tensor, "*batch d_model"],
-    ids: Int[Tensor, "chosen"] | None = None,
+    ids: Int[Tensor, "chosen"] | slice | None = None,
 ) -> Float[Tensor, "*batch vocabulary"]:
     """Return the logits of final hidden states, in float32.
 
@@ -88,7 +88,7 @@ def get_logits(
 def apply_head(
     head: nn.Module,
     hidden: Float[Tensor, "*batch d_model"],
-    ids: Int[Tensor, "chosen"] | None = None,
+    ids: Int[Tensor, "chosen"] | slice | None = None,
 ) -> Float[Tensor, "*batch vocabulary"]:
     """Return what the unembedding makes of hidden states.
 
@@ -99,7 +99,8 @@ def apply_head(
     """
     if ids is None:
         return head(hidden)
-    ids = ids.to(hidden.device)
+    if isinstance(ids, Tensor):
+        ids = ids.to(hidden.device)
     if type(head) is not nn.Linear:
         return head(hidden)[..., ids]
     # a few thousand rows of a large unembedding: many times faster
