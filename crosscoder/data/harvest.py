@@ -49,18 +49,18 @@ class Harvest:
         root: Folder of the stores, one subfolder each.
         batch_tokens: Tokens per forward pass, or "auto" for the fastest of a few
             (crosscoder/data/batch_trial.py). Activations do not depend on it.
-        compile: Whether the models' layers are compiled (crosscoder/lm/compiling.py), or "auto" to
-            do so on a CPU if it saves more time than it takes. Activations differ by rounding.
         shard_tokens: Tokens per shard: at most these are lost if a process is killed.
         storage: "exact", or "int8" for half the disk space (see
             crosscoder/data/storage/quantization.py for the loss).
+        compile: Whether the models' layers are compiled (crosscoder/lm/compiling.py), or "auto" to
+            do so on a CPU if it saves more time than it takes. Activations differ by rounding.
     """
 
     root: str | Path
     batch_tokens: int | Literal["auto"] = "auto"
-    compile: bool | Literal["auto"] = "auto"
     shard_tokens: int = 16384
     storage: Literal["exact", "int8"] = "exact"
+    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         require_choice("harvest.storage", self.storage, ("exact", "int8"))
