@@ -40,7 +40,8 @@ def draw_removed(runs: list[Row], to: Path) -> None:
     measured = [run for run in runs if run.get(f"removed@{LARGEST}") is not None]
     names = list(dict.fromkeys(name_method(run) for run in measured))
     shapes = dict(zip(names, cycle("osD^vPX"), strict=False))
-    organisms = [name for name in PLANTED if any(run["organism"] == name for run in measured)]
+    found = {run["organism"] for run in measured}
+    organisms = [name for name in PLANTED if name in found]
     figure, panels = plt.subplots(
         1,
         len(organisms),
@@ -101,7 +102,8 @@ def collect_labels(panels: Any) -> tuple[list[Any], list[str]]:
 def draw_dilution(runs: list[Row], to: Path) -> None:
     """Draw the size of the difference and what is removed, along the ladder of dilution."""
     ranked = [run for run in runs if run["method"] == "crosscoder_energy"]
-    ladder = [name for name in LADDER if any(run["organism"] == name for run in ranked)]
+    found = {run["organism"] for run in ranked}
+    ladder = [name for name in LADDER if name in found]
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
     for place, organism in enumerate(ladder):
         for run in ranked:

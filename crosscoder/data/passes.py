@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
@@ -106,16 +107,25 @@ class Passes:
         self, lm: str, sources: Sequence[Source], token_set: TokenSet, packing: Packing
     ) -> int:
         """Return the tokens per forward pass that are fastest on the first sequences."""
-        from crosscoder.data.forward import read_streams
-
-        def run(n_sequences: int) -> None:
-            tokens, _ = token_set.get_model_input(lm, 0, min(n_sequences, token_set.n_sequences))
-            streams = read_streams(self.pair, lm, sources, tokens, token_set.seq_len, packing)
-            for acts in streams.values():
-                acts.cpu()  # waits for a GPU
-
+        run = partial(self._run_first, lm, sources, token_set, packing)
         device = self.pair.device.type
         return choose_batch_tokens(run, device, self.n_tokens, token_set.seq_len)
+
+    def _run_first(
+        self,
+        lm: str,
+        sources: Sequence[Source],
+        token_set: TokenSet,
+        packing: Packing,
+        n_sequences: int,
+    ) -> None:
+        """Run a forward pass on the first sequences, and wait for its end."""
+        from crosscoder.data.forward import read_streams
+
+        tokens, _ = token_set.get_model_input(lm, 0, min(n_sequences, token_set.n_sequences))
+        streams = read_streams(self.pair, lm, sources, tokens, token_set.seq_len, packing)
+        for acts in streams.values():
+            acts.cpu()  # waits for a GPU
 
     def _compile_model(
         self, lm: str, names: Sequence[str], token_set: TokenSet, packing: Packing, batch: int

@@ -36,7 +36,7 @@ RANDOM_DIRECTIONS = "random directions"
 
 
 class Key(NamedTuple):
-    """What is removed: the first pieces of a method."""
+    """Names a removal: the first pieces of a method."""
 
     method: str
     n_pieces: int
@@ -60,7 +60,7 @@ class Arm:
 
     @property
     def key(self) -> Key:
-        """What is removed; two sizes can remove the same."""
+        """Name of the removal. Two sizes can have the same one."""
         return Key(self.method, self.n_pieces)
 
 

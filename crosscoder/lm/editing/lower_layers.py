@@ -74,7 +74,7 @@ class LowerLayers:
 
 
 class CleanPasses:
-    """What clean passes computed up to the hookpoints of edits, by model and tokens."""
+    """Keeps activations of clean passes up to the hookpoints of edits, by model and tokens."""
 
     def __init__(self) -> None:
         self._lower_layers: dict[tuple[PreTrainedModel, int], LowerLayers | None] = {}
