@@ -19,13 +19,8 @@ from torch import Tensor
 
 from crosscoder.lm.architectures import get_layers
 from crosscoder.lm.editing.partner import Partner
-from crosscoder.lm.hooks import Hookpoint, run_decoder
-from crosscoder.lm.loading.measuring import (
-    N_IDS,
-    get_strict_tolerance,
-    measure_token_error,
-    random_ids,
-)
+from crosscoder.lm.hooks import Hookpoint
+from crosscoder.lm.resume import count_shared_layers
 from crosscoder.lm.types import PreTrainedModel
 
 
@@ -86,7 +81,7 @@ class CleanPasses:
             return None
         key = (model, hookpoint.layer + 1)
         if key not in self._lower_layers:
-            is_skippable = can_skip_layers(*key)
+            is_skippable = count_shared_layers(model, hookpoint) > 0
             self._lower_layers[key] = LowerLayers(*key) if is_skippable else None
         return self._lower_layers[key]
 
@@ -120,26 +115,3 @@ def digest_arguments(*calls: Mapping[str, Any]) -> bytes | None:
             else:
                 return None
     return digest.digest()
-
-
-@torch.no_grad()
-def can_skip_layers(model: PreTrainedModel, n_layers: int) -> bool:
-    """Return whether a model's later layers depend on the first ones by their output alone.
-
-    Args:
-        model: The model.
-        n_layers: Number of first layers.
-    """
-    first, second = random_ids(model, 2 * N_IDS)[None].to(model.device).chunk(2, dim=1)
-    lower_layers = LowerLayers(model, n_layers)
-    with lower_layers.watch():
-        try:
-            lower_layers.digest = b"first"
-            expected = run_decoder(model, first)
-            lower_layers.digest = None
-            run_decoder(model, second)  # what the first pass left in the model is gone
-            lower_layers.digest = b"first"
-            found = run_decoder(model, first)
-        except Exception:  # an architecture can need its layers in its own way
-            return False
-    return measure_token_error(found[0], expected[0]) <= get_strict_tolerance(model.dtype)
