@@ -97,6 +97,7 @@ def main() -> None:
         "nothing planted": tabulate_false(done),
         "dilution": tabulate_dilution(done),
     }
+    tables = {title: rows for title, rows in tables.items() if rows}
     for title, rows in tables.items():
         show(title, rows)
     if args.json:
