@@ -29,6 +29,7 @@ from crosscoder.data import Harvest
 from crosscoder.data.packing import pack_documents
 from crosscoder.data.passes import Passes
 from crosscoder.data.tokens import TokenSet
+from crosscoder.errors import UserError, exit_on_error
 from crosscoder.installation import find_conf
 from crosscoder.lm import Hookpoint, Pair, load_pair
 from crosscoder.lm.loading.measuring import measure_token_error
@@ -162,6 +163,7 @@ def row(pair: Pair, hookpoints: str, tokens: TokenSet, turns: int) -> dict[str, 
     }
 
 
+@exit_on_error()
 def main() -> None:
     """Measure and report."""
     args = arguments(
@@ -176,6 +178,8 @@ def main() -> None:
         n_tokens={"type": int, "default": 32_768, "help": "tokens, read by both models"},
         turns={"type": int, "default": 2, "help": "of each"},
     )
+    if args.n_tokens <= FEW:
+        raise UserError(f"--n-tokens must be above {FEW:,}, found {args.n_tokens:,}")
     pair = load_pair(args.models, residency="together", device=args.device)
     tokens = text(pair, args.data, args.n_tokens)
     rows = [row(pair, hookpoints, tokens, args.turns) for hookpoints in args.hookpoints]

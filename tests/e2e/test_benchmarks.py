@@ -61,7 +61,7 @@ CASES = {
         {"n_latents", "fit_tokens_per_second", "bare_tokens_per_second", "fit_over_bare"},
     ),
     "harvest": (
-        ["--models", "tiny", "--hookpoints", "resid_post.1", "--n-tokens", "512", "--turns", "1"],
+        ["--models", "tiny", "--hookpoints", "resid_post.1", "--n-tokens", "8192", "--turns", "1"],
         {"hookpoints", "harvest_tokens_per_second", "bare_tokens_per_second", "ours_over_bare"},
     ),
 }
