@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,7 +72,7 @@ class Part:
 def list_parts() -> list[Part]:
     """List the parts, the most important first."""
     profiles = [Part(f"profile.{size}", 40) for size in ("large-4096", "default")]
-    steps = [Part(f"step.{size}.{name}", 40) for name in CONTESTANTS for size in SIZES]
+    steps = [Part(f"step.{size}.{name}", 40) for name, size in product(CONTESTANTS, SIZES)]
     n_own = 2 * len(SIZES)  # ours and the floor
     return [Part("tests", 150), *steps[:n_own], *profiles, *steps[n_own:]]
 

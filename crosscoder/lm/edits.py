@@ -26,12 +26,12 @@ def open_edit(
     """Context manager: yield the edited model, and restore it at the end (see `Pair.edit`)."""
     changes = list(change) if isinstance(change, Sequence) else [change]
     _require_same_sources(changes)
-    needed = list(
-        dict.fromkeys(lm for one in changes for lm in _list_models(pair, name, one, mode))
-    )
+    needed: dict[str, None] = {}  # in order, each once
+    for one in changes:
+        needed |= dict.fromkeys(_list_models(pair, name, one, mode))
     tokenizer = pair.tokenizers[name] if len(needed) == 1 else pair.tokenizer
     rule = positions if callable(positions) else parse_positions(positions, tokenizer)
-    with pair.models.edit(name, needed) as models:
+    with pair.models.edit(name, list(needed)) as models:
         lockstep = Lockstep(models, name, changes, rule, mode, pair.models.clean_passes)
         with lockstep.edit() as model:
             yield model

@@ -29,7 +29,7 @@ from crosscoder.lm.loading.measuring import (
 from crosscoder.lm.types import PreTrainedModel
 
 LayerOutput = list[Any]
-"""What a layer returned, a tensor or a tuple, as the only item; empty if no layer is skipped."""
+"""A list with the output of a layer, a tensor or a tuple; it is empty if no layer is skipped."""
 
 _errors: "WeakKeyDictionary[PreTrainedModel, dict[int, float]]" = WeakKeyDictionary()
 
