@@ -9,15 +9,13 @@ import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, dequantize, quantize
 from safetensors.torch import load_file
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
-    GgufConfig,
     LlamaConfig,
     LlamaForCausalLM,
 )
 
+from benchmarks.conversion import convert_by_transformers
 from crosscoder.errors import UserError
 from crosscoder.lm.loading import gguf_model
 from crosscoder.lm.loading.llama_cpp import restore_gemma3, restore_llama
@@ -173,13 +171,7 @@ def test_a_pinned_model_is_what_transformers_makes_of_its_file(name, monkeypatch
     except UserError as error:
         pytest.skip(str(error))
     expected = tmp_path / "expected"
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(expected)
-    dense = GgufConfig(gguf_file=gguf.name, dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, quantization_config=dense, gguf_file=gguf.name, dtype=torch.float32
-    )
-    model.bfloat16().save_pretrained(expected)
-    del model
+    convert_by_transformers(name, gguf, expected)
 
     found = get_folder(name)
     weights = load_file(found / "model.safetensors")
