@@ -225,11 +225,6 @@ class InterventionBenchmark:
 
     # --- interventions ---
 
-    def measure_plain_kl(self, change: Intervention, model: str | None = None) -> float:
-        """Return the mean KL(clean ‖ edited) on plain text."""
-        (kl,) = self.measure_plain_kls([change], model)
-        return kl
-
     def measure_plain_kls(
         self, changes: Sequence[Intervention], model: str | None = None
     ) -> list[float]:
