@@ -36,30 +36,36 @@ def main() -> None:
 
 
 def draw_removed(runs: list[Row], to: Path) -> None:
-    """Draw the behaviour that is removed against the KL on plain text, a panel per organism."""
+    """Draw the behaviour that is removed against the KL on plain text.
+
+    There is a row of panels for each layer, with a panel for each organism.
+    """
     measured = [run for run in runs if run.get(f"removed@{LARGEST}") is not None]
     names = list(dict.fromkeys(name_method(run) for run in measured))
     shapes = dict(zip(names, cycle("osD^vPX"), strict=False))
     found = {run["organism"] for run in measured}
     organisms = [name for name in PLANTED if name in found]
-    figure, panels = plt.subplots(
-        1,
+    layers = sorted({run["layer"] for run in measured})
+    figure, grid = plt.subplots(
+        len(layers),
         len(organisms),
-        figsize=(2.6 * len(organisms), 3),
+        figsize=(2.2 * len(organisms), 2.4 * len(layers) + 0.5),
+        sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    for panel, organism in zip(panels[0], organisms, strict=True):
-        shade_passed(panel)
-        for run in measured:
-            if run["organism"] == organism:
-                draw_run(panel, run, shapes)
-        panel.set_title(organism, loc="left")
-        panel.set_xlabel("KL on plain text, nats")
-    panels[0][0].set_ylabel(f"behaviour removed by {LARGEST} pieces")
+    for layer, row in zip(layers, grid, strict=True):
+        for organism, panel in zip(organisms, row, strict=True):
+            shade_passed(panel)
+            for run in measured:
+                if run["organism"] == organism and run["layer"] == layer:
+                    draw_run(panel, run, shapes)
+            panel.set_title(f"{organism}, layer {layer}", loc="left")
+    figure.supxlabel("KL on plain text, nats")
+    figure.supylabel(f"behaviour removed by {LARGEST} pieces")
     figure.legend(
-        *collect_labels(panels[0]), frameon=False, loc="outside lower center", ncols=len(names)
+        *collect_labels(grid.flat), frameon=False, loc="outside lower center", ncols=len(names)
     )
     save(figure, to)
 
@@ -100,8 +106,12 @@ def collect_labels(panels: Any) -> tuple[list[Any], list[str]]:
 
 
 def draw_dilution(runs: list[Row], to: Path) -> None:
-    """Draw the size of the difference and what is removed, along the ladder of dilution."""
-    ranked = [run for run in runs if run["method"] == "crosscoder_energy"]
+    """Draw the size of the difference and what is removed, along the ladder of dilution.
+
+    A ladder is drawn at the last layer that was measured.
+    """
+    last = max(run["layer"] for run in runs)
+    ranked = [run for run in runs if run["method"] == "crosscoder_energy" and run["layer"] == last]
     found = {run["organism"] for run in ranked}
     ladder = [name for name in LADDER if name in found]
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")

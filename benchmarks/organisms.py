@@ -11,15 +11,20 @@ not repeated, so that the benchmark can be interrupted.
     separating pieces among the first 20 that tell prompts apart (AUROC > 0.9)
     false      fraction of the pieces that do so although nothing was planted in between
 
-`unchanged` and `true_facts` are organisms in which nothing was planted, `reseed` compares two
-finetunings on the examples of `expertise` that differ in their seeds.
+`unchanged` and `true_facts` are organisms in which nothing was planted. `reseed` compares two
+finetunings on the examples of `expertise` that differ in their seeds. In `noise`, each matrix of
+the adapter of `expertise` is replaced by Gaussian numbers of the same variance.
 """
 
 import json
+import shutil
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.progress import track
 
 from benchmarks.measure import arguments, write
@@ -30,19 +35,15 @@ from crosscoder.errors import exit_on_error
 from crosscoder.evals.support.encoding import read_acts
 from crosscoder.formats import load
 from crosscoder.io.run_dir import write_json
-from crosscoder.organisms.organism import load_organism
+from crosscoder.io.tensors import read_tensors, write_tensors
+from crosscoder.organisms.organism import FOLDER, load_organism
 from crosscoder.report.terminal.tables import show
 
 EVALUATE = TRAIN.with_name("evaluate.py")
 PLANTED = ("expertise", "codeword", "facts", "style", "diluted_1", "diluted_4")
-NULLS = ("unchanged", "true_facts", "reseed")
+NULLS = ("unchanged", "true_facts", "reseed", "noise")
 LADDER = ("expertise", "diluted_1", "diluted_4", "unchanged")  # less and less of the behaviour
-ADAPTERS = "crosscoder/organisms/expertise"
-RESEED = [
-    "organism=expertise",
-    f"+models.lms.base.adapter={ADAPTERS}/adapter",
-    f"models.lms.chat.adapter={ADAPTERS}/reseed",
-]
+ADAPTERS = FOLDER / "expertise"
 RECIPES = {"default": [], "ours": ["experiment=ours"]}
 CROSSCODER = "crosscoder_"
 RIVALS = (
@@ -62,6 +63,23 @@ LARGEST = 16
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Job:
+    """One crosscoder.
+
+    Args:
+        organism: Name of the organism, `reseed` or `noise`.
+        layer: Decoder layer whose activations are read.
+        recipe: One of RECIPES.
+        seed: Random seed of the crosscoder.
+    """
+
+    organism: str
+    layer: int
+    recipe: str
+    seed: int
+
+
 @exit_on_error()
 def main() -> None:
     """Train, compare, and print the tables."""
@@ -70,27 +88,27 @@ def main() -> None:
         organisms={
             "nargs": "+",
             "default": [*PLANTED, *NULLS],
-            "help": "conf/organism, or reseed",
+            "help": "conf/organism, reseed or noise",
         },
+        layers={"nargs": "+", "type": int, "default": [9], "help": "decoder layers"},
         recipes={"nargs": "+", "choices": list(RECIPES), "default": ["default"], "help": "recipe"},
         seeds={"type": int, "default": 2, "help": "of the crosscoders"},
-        tokens={"type": int, "default": 200_000, "help": "harvested to train on"},
-        train_tokens={"type": int, "default": 1_000_000, "help": "that each crosscoder sees"},
-        n_latents={"type": int, "default": 4096, "help": "of each crosscoder"},
-        questions={"type": int, "default": 32, "help": "held-out questions"},
+        tokens={"type": int, "default": 100_000, "help": "harvested to train on"},
+        train_tokens={"type": int, "default": 800_000, "help": "that each crosscoder sees"},
+        n_latents={"type": int, "default": 2048, "help": "of each crosscoder"},
+        questions={"type": int, "default": 16, "help": "held-out questions"},
         jacobian_contexts={"type": int, "default": 0, "help": "of the Jacobian lens; 0: none"},
         runs={"type": Path, "default": Path("outputs/organisms"), "help": "folder of the runs"},
     )
     args.runs = args.runs.absolute()
     jobs = []
-    for organism in args.organisms:
-        for recipe in args.recipes:
-            for seed in range(args.seeds):
-                jobs.append((organism, recipe, seed))
+    for organism, layer in product(args.organisms, args.layers):
+        for recipe, seed in product(args.recipes, range(args.seeds)):
+            jobs.append(Job(organism, layer, recipe, seed))
     done: list[Row] = []
-    for organism, recipe, seed in track(jobs, description="organisms"):
-        with_rivals = recipe == args.recipes[0] and seed == 0
-        done += compare_methods(args, organism, recipe, seed, with_rivals)
+    for job in track(jobs, description="organisms"):
+        with_rivals = job.recipe == args.recipes[0] and job.seed == 0
+        done += compare_methods(args, job, with_rivals)
     tables = {
         "found": tabulate_found(done),
         "removed": tabulate_removed(done),
@@ -104,20 +122,19 @@ def main() -> None:
         write(args.json, "Organisms", [], args.device, tables=tables, runs=done)
 
 
-def compare_methods(
-    args: Any, organism: str, recipe: str, seed: int, with_rivals: bool
-) -> list[Row]:
+def compare_methods(args: Any, job: Job, with_rivals: bool) -> list[Row]:
     """Train a crosscoder and compare methods; a row for each method."""
-    folder = args.runs / f"{organism}-{recipe}-{seed}"
+    folder = args.runs / f"{job.organism}-{job.layer}-{job.recipe}-{job.seed}"
     kept = folder / "compared.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     if not (folder / "metrics.json").exists():
         command(
             TRAIN,
-            *RECIPES[recipe],
-            *(RESEED if organism == "reseed" else [f"organism={organism}"]),
-            f"seed={seed}",
+            *RECIPES[job.recipe],
+            *choose_models(job.organism, args.runs),
+            f"models.layer={job.layer}",
+            f"seed={job.seed}",
             f"n_tokens={args.tokens}",
             f"train_tokens={args.train_tokens}",
             f"n_latents={args.n_latents}",
@@ -128,7 +145,7 @@ def compare_methods(
     settings = [f"crosscoder={folder}", "eval=[methods]"]
     settings.append(f"eval.methods.n_questions={args.questions}")
     settings.append(f"eval.methods.jacobian_contexts={args.jacobian_contexts}")
-    own = load_organism("expertise" if organism == "reseed" else organism)
+    own = load_organism("expertise" if job.organism in ("reseed", "noise") else job.organism)
     settings.append(f"eval.methods.max_new_tokens={own.answer_length}")
     if with_rivals:  # null: as many tokens as the crosscoder
         settings.append("eval.methods.methods.difference_sae.train_tokens=null")
@@ -140,11 +157,36 @@ def compare_methods(
     norm = measure_difference(folder)
     rows = []
     for row in result["tables"]["methods"]:
-        place = {"organism": organism, "recipe": recipe, "seed": seed}
         false = count_separating(result["tables"]["evidence"], row["method"])
-        rows.append(place | row | {"separating": false, "difference": norm})
+        rows.append(asdict(job) | row | {"separating": false, "difference": norm})
     write_json(kept, rows)
     return rows
+
+
+def choose_models(organism: str, runs: Path) -> list[str]:
+    """Return the settings that choose an organism, or one of the pairs without a plant."""
+    if organism == "reseed":
+        return [
+            "organism=expertise",
+            f"+models.lms.base.adapter={ADAPTERS / 'adapter'}",
+            f"models.lms.chat.adapter={ADAPTERS / 'reseed'}",
+        ]
+    if organism == "noise":
+        adapter = runs / "noise"
+        write_noise(ADAPTERS / "adapter", adapter)
+        return ["organism=expertise", f"models.lms.chat.adapter={adapter}"]
+    return [f"organism={organism}"]
+
+
+def write_noise(adapter: Path, to: Path) -> None:
+    """Write an adapter whose matrices are Gaussian, each with the variance of the trained one."""
+    shutil.copytree(adapter, to, dirs_exist_ok=True)
+    random = torch.Generator().manual_seed(0)
+    noise = {}
+    for name, tensor in read_tensors(adapter / "adapter_model.safetensors").items():
+        draws = torch.randn(tensor.shape, generator=random) * tensor.float().std()
+        noise[name] = draws.to(tensor.dtype)
+    write_tensors(to / "adapter_model.safetensors", noise, metadata={"format": "pt"})
 
 
 def measure_difference(folder: Path) -> float:
@@ -172,21 +214,26 @@ def name_method(row: Row) -> str:
     return row["method"]
 
 
-def group(done: list[Row], organisms: tuple[str, ...]) -> dict[tuple[str, str], list[Row]]:
-    """Group rows by organism and method; a group has a row for each seed."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+def group(done: list[Row], organisms: tuple[str, ...]) -> dict[tuple[str, int, str], list[Row]]:
+    """Group rows by organism, layer and method; a group has a row for each seed."""
+    groups: dict[tuple[str, int, str], list[Row]] = {}
     for row in done:
         if row["organism"] in organisms:
-            groups.setdefault((row["organism"], name_method(row)), []).append(row)
+            groups.setdefault((row["organism"], row["layer"], name_method(row)), []).append(row)
     return groups
 
 
 def tabulate_found(done: list[Row]) -> list[Row]:
     """Return a row for each organism and method: what its list says about the plant."""
     rows = []
-    for (organism, method), members in group(done, PLANTED).items():
+    for (organism, layer, method), members in group(done, PLANTED).items():
         ranks = [member.get("found") for member in members]
-        row: Row = {"organism": organism, "method": method, "labels": members[0]["uses_labels"]}
+        row: Row = {
+            "organism": organism,
+            "layer": layer,
+            "method": method,
+            "labels": members[0]["uses_labels"],
+        }
         row["found at rank"] = ", ".join("–" if rank is None else str(rank) for rank in ranks)
         for title, key in (
             ("best AUROC", "AUROC"),
@@ -202,11 +249,11 @@ def tabulate_found(done: list[Row]) -> list[Row]:
 def tabulate_removed(done: list[Row]) -> list[Row]:
     """Return a row for each organism and method whose first pieces were removed."""
     rows = []
-    for (organism, method), members in group(done, PLANTED).items():
+    for (organism, layer, method), members in group(done, PLANTED).items():
         measured = [member for member in members if f"removed@{LARGEST}" in member]
         if not measured:
             continue
-        row: Row = {"organism": organism, "method": method}
+        row: Row = {"organism": organism, "layer": layer, "method": method}
         for size in (1, 4, LARGEST):
             values = [member.get(f"removed@{size}") for member in measured]
             known = [value for value in values if value is not None]
@@ -230,30 +277,31 @@ def passes(row: Row) -> bool:
 
 def tabulate_false(done: list[Row]) -> list[Row]:
     """Return a row for each method: what it finds where nothing was planted."""
-    rows: dict[str, Row] = {}
-    counts: dict[str, list[int]] = {}
-    for (organism, method), members in group(done, NULLS).items():
-        row = rows.setdefault(method, {"method": method})
+    rows: dict[tuple[int, str], Row] = {}
+    counts: dict[tuple[int, str], list[int]] = {}
+    for (organism, layer, method), members in group(done, NULLS).items():
+        row = rows.setdefault((layer, method), {"method": method, "layer": layer})
         row[f"separating, {organism}"] = average([member["separating"] for member in members])
         row[f"best AUROC, {organism}"] = average([member.get("AUROC") for member in members])
         row["passes"] = row.get("passes", 0) + sum(map(passes, members))
-        count = counts.setdefault(method, [0, 0])
+        count = counts.setdefault((layer, method), [0, 0])
         count[0] += sum(member["separating"] for member in members)
         count[1] += sum(member["pieces"] for member in members)
-    for method, (n_separating, n_pieces) in counts.items():
-        rows[method]["false fraction"] = n_separating / n_pieces if n_pieces else None
+    for key, (n_separating, n_pieces) in counts.items():
+        rows[key]["false fraction"] = n_separating / n_pieces if n_pieces else None
     return list(rows.values())
 
 
 def tabulate_dilution(done: list[Row]) -> list[Row]:
     """Return the size of the difference beside what the crosscoder's energy finds."""
     rows = []
-    for (organism, method), members in group(done, LADDER).items():
+    for (organism, layer, method), members in group(done, LADDER).items():
         if not method.startswith(f"{CROSSCODER}energy"):
             continue
         rows.append(
             {
                 "organism": organism,
+                "layer": layer,
                 "method": method,
                 "relative difference": average([member["difference"] for member in members]),
                 "best AUROC": average([member.get("AUROC") for member in members]),

@@ -11,6 +11,6 @@ ORGANISM = Organism(
     list_questions=Asked,
     marker=shows_gentleness,
     marker_name="gentle",
-    settings=Settings(steps=40, questions=1),
+    settings=Settings(steps=160, questions=1),
     answer_length=64,
 )

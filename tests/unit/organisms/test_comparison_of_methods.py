@@ -12,6 +12,7 @@ def make_row(organism: str, method: str, seed: int = 0, **figures: object) -> di
     """Return a row as the benchmark keeps it."""
     row = {
         "organism": organism,
+        "layer": 9,
         "method": method,
         "recipe": "default",
         "seed": seed,
