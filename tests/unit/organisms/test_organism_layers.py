@@ -16,12 +16,12 @@ from crosscoder.organisms.organism import FOLDER
 
 @pytest.fixture
 def models(tiny_pair):
-    """A model, and a version of it whose decoder layers differ, as after finetuning with LoRA."""
+    """Return a model, and a version whose decoder layers differ, as after finetuning with LoRA."""
     base = tiny_pair["base"]
     chat = copy.deepcopy(base)
     with torch.no_grad():
         for weight in get_layers(chat).parameters():
-            weight += 0.1
+            weight.add_(0.1)
     return base, chat
 
 
