@@ -1,4 +1,4 @@
-"""Where an organism's behaviour lives: models made of base's and chat's layers.
+"""Find the layers in which an organism's behaviour lives, by models that mix base and chat.
 
 python -m benchmarks.organism_layers --json docs/organisms/layers.json
 

@@ -17,6 +17,7 @@ the adapter of `expertise` is replaced by Gaussian numbers of the same variance.
 """
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -31,7 +32,7 @@ from benchmarks.measure import arguments, write
 from benchmarks.recovery import TRAIN, command, written
 from crosscoder.core.sources import Sources
 from crosscoder.data import Store
-from crosscoder.errors import exit_on_error
+from crosscoder.errors import UserError, exit_on_error
 from crosscoder.evals.support.encoding import read_acts
 from crosscoder.formats import load
 from crosscoder.io.run_dir import write_json
@@ -45,6 +46,8 @@ NULLS = ("unchanged", "true_facts", "reseed", "noise")
 LADDER = ("expertise", "diluted_1", "diluted_4", "unchanged")  # less and less of the behaviour
 ADAPTERS = FOLDER / "expertise"
 RECIPES = {"default": [], "ours": ["experiment=ours"]}
+LAYER = 9
+PATTERN = re.compile(rf"(\w+)(?::(\d+))?(?::({'|'.join(RECIPES)}))?")
 CROSSCODER = "crosscoder_"
 RIVALS = (
     "difference_sae",
@@ -79,6 +82,21 @@ class Job:
     recipe: str
     seed: int
 
+    @classmethod
+    def parse(cls, text: str, seed: int) -> "Job":
+        """Return the job of NAME, NAME:LAYER or NAME:LAYER:RECIPE."""
+        match = PATTERN.fullmatch(text)
+        if match is None:
+            expected = f"NAME:LAYER:RECIPE with a recipe of {', '.join(RECIPES)}"
+            raise UserError(f"expected {expected}, found '{text}'")
+        organism, layer, recipe = match.groups()
+        return cls(organism, int(layer or LAYER), recipe or "default", seed)
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether the methods without a crosscoder are compared, too."""
+        return self.recipe == "default" and self.seed == 0
+
 
 @exit_on_error()
 def main() -> None:
@@ -88,10 +106,8 @@ def main() -> None:
         organisms={
             "nargs": "+",
             "default": [*PLANTED, *NULLS],
-            "help": "conf/organism, reseed or noise",
+            "help": "NAME, NAME:LAYER or NAME:LAYER:RECIPE; conf/organism, reseed or noise",
         },
-        layers={"nargs": "+", "type": int, "default": [9], "help": "decoder layers"},
-        recipes={"nargs": "+", "choices": list(RECIPES), "default": ["default"], "help": "recipe"},
         seeds={"type": int, "default": 2, "help": "of the crosscoders"},
         tokens={"type": int, "default": 100_000, "help": "harvested to train on"},
         train_tokens={"type": int, "default": 800_000, "help": "that each crosscoder sees"},
@@ -102,13 +118,11 @@ def main() -> None:
     )
     args.runs = args.runs.absolute()
     jobs = []
-    for organism, layer in product(args.organisms, args.layers):
-        for recipe, seed in product(args.recipes, range(args.seeds)):
-            jobs.append(Job(organism, layer, recipe, seed))
+    for text, seed in product(args.organisms, range(args.seeds)):
+        jobs.append(Job.parse(text, seed))
     done: list[Row] = []
     for job in track(jobs, description="organisms"):
-        with_rivals = job.recipe == args.recipes[0] and job.seed == 0
-        done += compare_methods(args, job, with_rivals)
+        done += compare_methods(args, job)
     tables = {
         "found": tabulate_found(done),
         "removed": tabulate_removed(done),
@@ -122,7 +136,7 @@ def main() -> None:
         write(args.json, "Organisms", [], args.device, tables=tables, runs=done)
 
 
-def compare_methods(args: Any, job: Job, with_rivals: bool) -> list[Row]:
+def compare_methods(args: Any, job: Job) -> list[Row]:
     """Train a crosscoder and compare methods; a row for each method."""
     folder = args.runs / f"{job.organism}-{job.layer}-{job.recipe}-{job.seed}"
     kept = folder / "compared.json"
@@ -147,7 +161,7 @@ def compare_methods(args: Any, job: Job, with_rivals: bool) -> list[Row]:
     settings.append(f"eval.methods.jacobian_contexts={args.jacobian_contexts}")
     own = load_organism("expertise" if job.organism in ("reseed", "noise") else job.organism)
     settings.append(f"eval.methods.max_new_tokens={own.answer_length}")
-    if with_rivals:  # null: as many tokens as the crosscoder
+    if job.has_rivals:  # null: as many tokens as the crosscoder
         settings.append("eval.methods.methods.difference_sae.train_tokens=null")
     else:
         settings += [f"~eval.methods.methods.{name}" for name in RIVALS]

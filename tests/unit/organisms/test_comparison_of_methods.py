@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from benchmarks import organism_plots, organisms
+from crosscoder.errors import UserError
 
 
 def make_row(organism: str, method: str, seed: int = 0, **figures: object) -> dict[str, object]:
@@ -93,3 +94,24 @@ def test_both_pictures_are_drawn_beside_the_figures(tmp_path, monkeypatch):
     organism_plots.main()
     assert "behaviour removed by 16 pieces" in (tmp_path / "removed.svg").read_text()
     assert "diluted_1" in (tmp_path / "dilution.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("style", ("style", 9, "default")),
+        ("style:15", ("style", 15, "default")),
+        ("style:15:ours", ("style", 15, "ours")),
+    ],
+)
+def test_a_job_names_an_organism_and_maybe_a_layer_and_a_recipe(text, expected):
+    job = organisms.Job.parse(text, seed=1)
+    assert (job.organism, job.layer, job.recipe) == expected
+    assert job.seed == 1
+    assert not job.has_rivals
+
+
+@pytest.mark.parametrize("text", ["style:nine", "style:9:theirs", "style:9:ours:more"])
+def test_a_job_that_cannot_be_read_is_refused(text):
+    with pytest.raises(UserError, match=text):
+        organisms.Job.parse(text, seed=0)
