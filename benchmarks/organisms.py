@@ -19,6 +19,7 @@ the adapter of `expertise` is replaced by Gaussian numbers of the same variance.
 import json
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -124,7 +125,11 @@ def main() -> None:
     for job in track(jobs, description="organisms"):
         done += compare_methods(args, job)
     tables = {
-        "found": tabulate_found(done),
+        "found at rank (of each seed)": tabulate_by_organism(
+            done, describe_ranks
+        ),
+        "largest AUROC of a piece (by chance)": tabulate_by_organism(done, describe_aurocs),
+        "largest share of planted words (by chance)": tabulate_by_organism(done, describe_words),
         "removed": tabulate_removed(done),
         "nothing planted": tabulate_false(done),
         "dilution": tabulate_dilution(done),
@@ -237,27 +242,44 @@ def group(done: list[Row], organisms: tuple[str, ...]) -> dict[tuple[str, int, s
     return groups
 
 
-def tabulate_found(done: list[Row]) -> list[Row]:
-    """Return a row for each organism and method: what its list says about the plant."""
-    rows = []
+def tabulate_by_organism(done: list[Row], describe: Callable[[Sequence[Row]], str]) -> list[Row]:
+    """Return a row for each method and layer, with a column for each organism.
+
+    Args:
+        done: The rows of all runs.
+        describe: Returns the cell of one method and organism, from a row for each seed.
+    """
+    rows: dict[tuple[str, int], Row] = {}
     for (organism, layer, method), members in group(done, PLANTED).items():
-        ranks = [member.get("found") for member in members]
-        row: Row = {
-            "organism": organism,
-            "layer": layer,
-            "method": method,
-            "labels": members[0]["uses_labels"],
-        }
-        row["found at rank"] = ", ".join("–" if rank is None else str(rank) for rank in ranks)
-        for title, key in (
-            ("best AUROC", "AUROC"),
-            ("by chance", "chance AUROC"),
-            ("planted words", "vocabulary"),
-            ("words by chance", "chance vocabulary"),
-        ):
-            row[title] = average([member.get(key) for member in members])
-        rows.append(row)
-    return rows
+        start = {"method": method, "layer": layer, "labels": members[0]["uses_labels"]}
+        row = rows.setdefault((method, layer), start)
+        row[organism] = describe(members)
+    return list(rows.values())
+
+
+def describe_ranks(members: Sequence[Row]) -> str:
+    """Return the rank of the first piece that tells the prompts apart, for each seed."""
+    ranks = [member.get("found") for member in members]
+    return ", ".join("–" if rank is None else str(rank) for rank in ranks)
+
+
+def describe_aurocs(members: Sequence[Row]) -> str:
+    """Return the largest AUROC of a piece, and the largest one with shuffled labels."""
+    return describe_beside_chance(members, "AUROC", "chance AUROC")
+
+
+def describe_words(members: Sequence[Row]) -> str:
+    """Return the largest share of planted words of a piece, and that of random words."""
+    return describe_beside_chance(members, "vocabulary", "chance vocabulary")
+
+
+def describe_beside_chance(members: Sequence[Row], key: str, chance: str) -> str:
+    """Return the mean of a figure over seeds, with its chance level in brackets."""
+    value = average([member.get(key) for member in members])
+    by_chance = average([member.get(chance) for member in members])
+    if value is None or by_chance is None:
+        return "–"
+    return f"{value:.2f} ({by_chance:.2f})"
 
 
 def tabulate_removed(done: list[Row]) -> list[Row]:

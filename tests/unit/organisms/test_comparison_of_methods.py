@@ -115,3 +115,23 @@ def test_a_job_names_an_organism_and_maybe_a_layer_and_a_recipe(text, expected):
 def test_a_job_that_cannot_be_read_is_refused(text):
     with pytest.raises(UserError, match=text):
         organisms.Job.parse(text, seed=0)
+
+
+def test_tables_have_a_row_for_each_method_and_a_column_for_each_organism():
+    rows = [
+        make_row("style", "pca", 0, found=3, AUROC=1.0),
+        make_row("style", "pca", 1, AUROC=0.8),
+        make_row("facts", "pca"),
+        make_row("unchanged", "pca", found=1),
+    ]
+    (ranks,) = organisms.tabulate_by_organism(rows, organisms.describe_ranks)
+    assert ranks["style"] == "3, –"
+    assert ranks["facts"] == "–"
+    assert "unchanged" not in ranks
+    (aurocs,) = organisms.tabulate_by_organism(rows, organisms.describe_aurocs)
+    assert aurocs["style"] == "0.90 (0.60)"
+
+
+def test_figures_that_a_method_does_not_have_are_a_dash():
+    row = make_row("style", "token_kl", vocabulary=None)
+    assert organisms.describe_words([row]) == "–"
