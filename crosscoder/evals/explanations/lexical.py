@@ -46,7 +46,8 @@ def write_lexical_label(words: Sequence[str], promoted: Sequence[str]) -> str:
     parts = []
     if words:
         parts.append("on " + ", ".join(f'"{word}"' for word in words))
-    named = [token.strip() for token in promoted if token.strip()]
+    stripped = [token.strip() for token in promoted]
+    named = [token for token in dict.fromkeys(stripped) if token]  # "the" and " the" are one word
     if named:
         parts.append("writes " + ", ".join(f'"{token}"' for token in named[:N_WORDS]))
     return "; ".join(parts)

@@ -100,7 +100,7 @@ def test_the_distinctive_word_is_found_and_predicts(examples):
     assert words[0] == WORD
     assert predict_by_words([WORD], examples.active) == [True] * 16
     assert predict_by_words([WORD], examples.inactive) == [False] * 16
-    assert write_lexical_label([WORD], [" sky", " "]) == 'on "blue"; writes "sky"'
+    assert write_lexical_label([WORD], [" sky", " ", "sky"]) == 'on "blue"; writes "sky"'
 
 
 def test_z_scores_agree_with_the_formula():
