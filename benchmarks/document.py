@@ -1,10 +1,11 @@
 """Put the figures of benchmarks into a document: `python -m benchmarks.document FOLDER DOCUMENT`.
 
 Each NAME.json of the folder, as `python -m benchmarks.NAME --json` writes it, goes between `<!--
-NAME -->` and `<!-- end of NAME -->`.
+NAME -->` and `<!-- end of NAME -->`. After `<!-- NAME: TABLE, TABLE -->` only these tables follow.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -24,13 +25,24 @@ def main() -> None:
     text = document.read_text(encoding="utf-8")
     for file in sorted(folder.glob("*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
-        parts = [
-            f"**{title}**\n\n{format_rows(rows)}" for title, rows in found.get("tables", {}).items()
-        ]
+        mark, titles = find_mark(text, file.stem)
+        parts = []
+        for title, rows in found.get("tables", {}).items():
+            if not titles or title in titles:
+                parts.append(f"**{title}**\n\n{format_rows(rows)}")
         parts = parts or [format_rows(across(found["rows"]))]
         table = "\n\n".join([f"`{found['command']}`", *parts, found["machine"]])
-        text = replace_between(text, f"<!-- {file.stem} -->", f"<!-- end of {file.stem} -->", table)
+        text = replace_between(text, mark, f"<!-- end of {file.stem} -->", table)
     replace_text(document, text)
+
+
+def find_mark(text: str, name: str) -> tuple[str, list[str]]:
+    """Return the mark before a file's tables, and the titles that it lists."""
+    match = re.search(rf"<!-- {name}(?:: (.+?))? -->", text)
+    if match is None:
+        return f"<!-- {name} -->", []
+    titles = match.group(1)
+    return match.group(0), titles.split(", ") if titles else []
 
 
 if __name__ == "__main__":

@@ -45,9 +45,20 @@ def main() -> None:
     rows = []
     for name in track(args.organisms, description="organisms"):
         rows += measure_layers(load_organism(name), base, args.layers, args.questions)
-    show("layers", rows)
+    tables = {figure: tabulate(rows, figure) for figure in ("removed", "carried")}
+    for figure, table in tables.items():
+        show(figure, table)
     if args.json:
-        write(args.json, "Layers", rows, args.device)
+        write(args.json, "Layers", rows, args.device, tables=tables)
+
+
+def tabulate(rows: Sequence[Row], figure: str) -> list[Row]:
+    """Return a row for each organism, with a column for each layer."""
+    table: dict[str, Row] = {}
+    for row in rows:
+        start = {"organism": row["organism"], "rate": row["rate"]}
+        table.setdefault(row["organism"], start)[f"L = {row['layer']}"] = row[figure]
+    return list(table.values())
 
 
 @torch.no_grad()

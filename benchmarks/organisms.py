@@ -30,7 +30,7 @@ import torch
 from rich.progress import track
 
 from benchmarks.measure import arguments, write
-from benchmarks.recovery import TRAIN, command, written
+from benchmarks.recovery import TRAIN, command
 from crosscoder.core.sources import Sources
 from crosscoder.data import Store
 from crosscoder.errors import UserError, exit_on_error
@@ -125,9 +125,7 @@ def main() -> None:
     for job in track(jobs, description="organisms"):
         done += compare_methods(args, job)
     tables = {
-        "found at rank (of each seed)": tabulate_by_organism(
-            done, describe_ranks
-        ),
+        "found at rank (of each seed)": tabulate_by_organism(done, describe_ranks),
         "largest AUROC of a piece (by chance)": tabulate_by_organism(done, describe_aurocs),
         "largest share of planted words (by chance)": tabulate_by_organism(done, describe_words),
         "removed": tabulate_removed(done),
@@ -292,8 +290,7 @@ def tabulate_removed(done: list[Row]) -> list[Row]:
         row: Row = {"organism": organism, "layer": layer, "method": method}
         for size in (1, 4, LARGEST):
             values = [member.get(f"removed@{size}") for member in measured]
-            known = [value for value in values if value is not None]
-            row[f"removed@{size}"] = written(known) if known else "–"
+            row[f"removed@{size}"] = describe_seeds(values)
         row["KL plain@16"] = average([member[f"KL plain@{LARGEST}"] for member in measured])
         row["control rate@16"] = average([member[f"control rate@{LARGEST}"] for member in measured])
         row["coherence@16"] = average(
@@ -302,6 +299,11 @@ def tabulate_removed(done: list[Row]) -> list[Row]:
         row["passes"] = f"{sum(map(passes, measured))} of {len(measured)}"
         rows.append(row)
     return rows
+
+
+def describe_seeds(values: Sequence[float | None]) -> str:
+    """Return a figure of each seed."""
+    return ", ".join("–" if value is None else f"{value:.2f}" for value in values)
 
 
 def passes(row: Row) -> bool:
@@ -329,10 +331,10 @@ def tabulate_false(done: list[Row]) -> list[Row]:
 
 
 def tabulate_dilution(done: list[Row]) -> list[Row]:
-    """Return the size of the difference beside what the crosscoder's energy finds."""
+    """Return the size of the difference beside what the crosscoder finds, by energy and by Δ."""
     rows = []
     for (organism, layer, method), members in group(done, LADDER).items():
-        if not method.startswith(f"{CROSSCODER}energy"):
+        if not method.startswith((f"{CROSSCODER}energy", f"{CROSSCODER}delta")):
             continue
         rows.append(
             {
@@ -341,7 +343,7 @@ def tabulate_dilution(done: list[Row]) -> list[Row]:
                 "method": method,
                 "relative difference": average([member["difference"] for member in members]),
                 "best AUROC": average([member.get("AUROC") for member in members]),
-                "removed@16": average([member.get(f"removed@{LARGEST}") for member in members]),
+                "removed@16": describe_seeds([row.get(f"removed@{LARGEST}") for row in members]),
             }
         )
     return rows
