@@ -65,7 +65,7 @@ def draw_removed(runs: list[Row], to: Path) -> None:
     figure.supxlabel("KL on plain text, nats")
     figure.supylabel(f"behaviour removed by {LARGEST} pieces")
     figure.legend(
-        *collect_labels(grid.flat), frameon=False, loc="outside lower center", ncols=len(names)
+        *collect_labels(grid.flat), frameon=False, loc="outside upper center", ncols=len(names)
     )
     save(figure, to)
 
