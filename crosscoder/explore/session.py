@@ -80,7 +80,11 @@ def open_session(folder: str, device: str = "auto", is_trusted: bool = False) ->
     if not spec:
         raise UserError(f"the crosscoder in {folder} was trained without language models")
     pair = Pair.from_spec(spec, device, is_trusted)
-    return Session(run, crosscoder, pair, find_models(crosscoder, pair), inputs, device)
+    models = find_models(crosscoder, pair)
+    # loaded before the server's threads start: the lazy imports of transformers fail if the page and
+    # the loader of the models import at the same time
+    _ = pair.tokenizer
+    return Session(run, crosscoder, pair, models, inputs, device)
 
 
 def find_models(crosscoder: Crosscoder, pair: Pair) -> tuple[str, str]:

@@ -89,6 +89,12 @@ def test_a_single_source_is_refused(tmp_path: Path, tiny_pair):
         open_session(str(other.folder))
 
 
+def test_the_tokenizer_is_there_before_any_thread_starts(tmp_path: Path, tiny_pair):
+    run = write_explorable_run(tmp_path / "run", tiny_pair)
+    opened = open_session(str(run.folder), is_trusted=True)
+    assert "tokenizer" in vars(opened.pair.shared)
+
+
 def test_the_help_explains_every_option():
     text = build_parser().format_help()
     for word in ("RUN", "--open", "--port", "--device", "--trust-models", "Ctrl-C"):
