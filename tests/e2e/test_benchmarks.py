@@ -231,3 +231,16 @@ def test_figures_are_put_into_a_document(tmp_path):
     assert "old" not in text
     assert text.startswith("before\n<!-- memory -->\n`python -m benchmarks.memory")
     assert text.endswith("<!-- end of memory -->\nafter\n")
+
+
+def test_a_document_may_name_the_tables_that_it_shows(tmp_path):
+    tables = {"found": [{"rank": 1}], "removed": [{"share": 0.5}]}
+    found = {"command": "python -m benchmarks.x", "machine": "2 threads", "tables": tables}
+    (tmp_path / "x.json").write_text(json.dumps(found))
+    document = tmp_path / "page.md"
+    document.write_text("<!-- x: removed -->\nold\n<!-- end of x -->\n")
+    run("benchmarks.document", str(tmp_path), str(document))
+    text = document.read_text()
+    assert "**removed**" in text
+    assert "**found**" not in text
+    assert text.startswith("<!-- x: removed -->\n")
