@@ -81,8 +81,8 @@ def open_session(folder: str, device: str = "auto", is_trusted: bool = False) ->
         raise UserError(f"the crosscoder in {folder} was trained without language models")
     pair = Pair.from_spec(spec, device, is_trusted)
     models = find_models(crosscoder, pair)
-    # loaded before the server's threads start: the lazy imports of transformers fail if the page and
-    # the loader of the models import at the same time
+    # loaded before the server's threads start: the lazy imports of transformers fail if the page
+    # and the loader of the models import at the same time
     _ = pair.tokenizer
     return Session(run, crosscoder, pair, models, inputs, device)
 
