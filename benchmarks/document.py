@@ -38,7 +38,7 @@ def main() -> None:
 
 def find_mark(text: str, name: str) -> tuple[str, list[str]]:
     """Return the mark before a file's tables, and the titles that it lists."""
-    match = re.search(rf"<!-- {name}(?:: (.+?))? -->", text)
+    match = re.search(rf"<!-- {re.escape(name)}(?:: (.+?))? -->", text)
     if match is None:
         return f"<!-- {name} -->", []
     titles = match.group(1)

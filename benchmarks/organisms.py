@@ -95,7 +95,7 @@ class Job:
 
     @property
     def has_rivals(self) -> bool:
-        """Whether the methods without a crosscoder are compared, too."""
+        """True if the methods without a crosscoder are compared, too."""
         return self.recipe == "default" and self.seed == 0
 
 
@@ -257,8 +257,7 @@ def tabulate_by_organism(done: list[Row], describe: Callable[[Sequence[Row]], st
 
 def describe_ranks(members: Sequence[Row]) -> str:
     """Return the rank of the first piece that tells the prompts apart, for each seed."""
-    ranks = [member.get("found") for member in members]
-    return ", ".join("–" if rank is None else str(rank) for rank in ranks)
+    return describe_seeds([member.get("found") for member in members], "d")
 
 
 def describe_aurocs(members: Sequence[Row]) -> str:
@@ -301,9 +300,9 @@ def tabulate_removed(done: list[Row]) -> list[Row]:
     return rows
 
 
-def describe_seeds(values: Sequence[float | None]) -> str:
-    """Return a figure of each seed."""
-    return ", ".join("–" if value is None else f"{value:.2f}" for value in values)
+def describe_seeds(values: Sequence[float | None], form: str = ".2f") -> str:
+    """Return a figure of each seed, in a form of Python's `format`."""
+    return ", ".join("–" if value is None else f"{value:{form}}" for value in values)
 
 
 def passes(row: Row) -> bool:
