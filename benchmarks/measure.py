@@ -3,6 +3,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import re
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -50,8 +52,8 @@ def arguments(doc: str, **options: dict[str, Any]) -> argparse.Namespace:
 class Contestant:
     """Steps built by `build(*args)` → name → step, in a process of their own.
 
-    With `keep`, freed memory stays with that process (crosscoder/runtime/memory.py), as it does in
-    our training.
+    With `keep`, that process uses memory as our training does (crosscoder/runtime/memory.py): freed
+    memory stays with it, and its pages are large.
     """
 
     build: Callable[..., Mapping[str, Step]]
@@ -76,7 +78,11 @@ def milliseconds(contestants: list[Contestant], turns: int, steps: int) -> dict[
         for _ in range(turns):
             for contestant in contestants:
                 bar.update(task, note=contestant.build.__name__)
-                for name, times in alone(contestant.turn, steps).items():
+                # read by torch when a process starts to use it
+                pages = {"THP_MEM_ALLOC_ENABLE": str(int(contestant.keep))}
+                with patch.dict(os.environ, pages):
+                    times_by_name = alone(contestant.turn, steps)
+                for name, times in times_by_name.items():
                     taken[name] += times
                 bar.advance(task)
     return {name: median(times) for name, times in taken.items()}

@@ -8,7 +8,7 @@ take turns, each in its own process and as its own trainer does it: ours, and th
 memory (crosscoder/runtime/memory.py), the others do not, unless --keep-for-all. No latent is dead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from crosscoder.core.model import Crosscoder
 from crosscoder.losses import LossContext, total
 from crosscoder.losses.auxk import AuxK
 from crosscoder.losses.reconstruction import Reconstruction
+from crosscoder.training.clipping import can_clip, clip_norm
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def make_step(size: Size, wrap: Callable[[Callable], Callable] = lambda function
 
     def step() -> None:
         wrapped().backward()
-        torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), 1.0)
+        clip(list(crosscoder.parameters()))
         optimizer.step()
         optimizer.zero_grad()
 
@@ -90,8 +91,17 @@ def unavoidable(size: Size) -> dict[str, Step]:
         "gemm_fp32": lambda: acts @ W.T,
         "gemm_bf16": lambda: low @ W_low.T,
         "adam": optimizer.step,
-        "clip": lambda: torch.nn.utils.clip_grad_norm_(parameters, 1.0),
+        "clip": lambda: clip(parameters),
     }
+
+
+def clip(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Clip gradients as CrosscoderModule does."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if can_clip(gradients):
+        clip_norm(gradients, 1.0)
+    else:
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
 
 
 def dense(size: Size) -> dict[str, Step]:

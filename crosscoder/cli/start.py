@@ -1,15 +1,17 @@
 """Start the commands: `crosscoder-train`, train.py and their like.
 
-Signals are handled first, since the imports of a command take time. So this module imports nothing
-else.
+Signals are handled first, since the imports of a command take time, and torch's memory is set up
+before torch is imported. So this module imports nothing else.
 """
 
+from crosscoder.runtime.memory import request_large_pages
 from crosscoder.runtime.signals import listen
 
 
 def train() -> None:
     """Start `crosscoder-train` or train.py."""
     listen()
+    request_large_pages()
     from crosscoder.cli.train import main
 
     main()
@@ -18,6 +20,7 @@ def train() -> None:
 def evaluate() -> None:
     """Start `crosscoder-evaluate` or evaluate.py."""
     listen()
+    request_large_pages()
     from crosscoder.cli.evaluate import main
 
     main()

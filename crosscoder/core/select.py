@@ -1,10 +1,10 @@
 """Selection of the active entries of pre-activations: per token, or over a batch.
 
 Entries are compared by their score v_tj = relu(pre_tj) · scale_j. The scores are never written down
-for all entries: a block of rows at a time passes through the cache, and only entries above a lower
-bound are listed and compared. The bound is an estimate from a sample. If it was too high, a lower
-one follows, and finally zero, so the selection is exact whatever the sample. Ties break by
-position: the lower row first, then the lower latent.
+for all entries: only those above a lower bound are listed (crosscoder/core/kernels) and compared.
+The bound is an estimate from a sample. If it was too high, a lower one follows, and finally zero,
+so the selection is exact whatever the sample. Ties break by position: the lower row first, then the
+lower latent.
 """
 
 import math
@@ -14,40 +14,18 @@ import torch
 from torch import Tensor
 
 from crosscoder import distributed
-from crosscoder.core.sparse import Index, find_positions
+from crosscoder.core import kernels
+from crosscoder.core.sparse import Index
 from crosscoder.core.types import Dense, Entries, PerLatent
-
-# scores held at once: what fits a core's cache, or what a GPU's memory does not notice
-BLOCK = {"cpu": 2**20, "cuda": 2**26}
-DEFAULT_BLOCK = 2**24
-
 
 def select_above(pre: Dense, scale: PerLatent, bound: Tensor) -> tuple[Index, Entries]:
     """Return the entries with pre · scale > bound, and their scores.
 
     `bound` is one number, or one per row [batch].
     """
-    n_tokens, n_latents = pre.shape
-    block = BLOCK.get(pre.device.type, DEFAULT_BLOCK)
-    n_rows = max(1, min(n_tokens, block // n_latents))
-    dtype = torch.promote_types(pre.dtype, scale.dtype)
-    # both buffers are reused for every block
-    scores_buffer = torch.empty(n_rows, n_latents, dtype=dtype, device=pre.device)
-    mask_buffer = torch.empty(n_rows, n_latents, dtype=torch.bool, device=pre.device)
-    bounds = bound.expand(n_tokens)[:, None]
-    found = [pre.new_empty(0, dtype=torch.int64)]
-    scores = [scores_buffer.new_empty(0)]
-    for start in range(0, n_tokens, n_rows):
-        rows = pre[start : start + n_rows]
-        block_scores = scores_buffer[: len(rows)]
-        block_mask = mask_buffer[: len(rows)]
-        torch.mul(rows, scale, out=block_scores)
-        torch.gt(block_scores, bounds[start : start + n_rows], out=block_mask)
-        active = find_positions(block_mask)
-        found.append(active + start * n_latents)
-        scores.append(scores_buffer.view(-1)[active])
-    index = Index.from_positions(torch.cat(found), n_tokens, n_latents)
-    return index, torch.cat(scores)
+    backend = kernels.get_backend(pre.device.type)
+    rows, latents, scores = backend.list_above(pre, scale, bound.expand(len(pre)))
+    return Index(rows, latents, *pre.shape), scores
 
 
 def select_topk(pre: Dense, scale: PerLatent, k: int) -> Index:

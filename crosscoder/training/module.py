@@ -17,6 +17,7 @@ from crosscoder.core.model import Crosscoder
 from crosscoder.core.types import Acts, PerLatent
 from crosscoder.errors import UserError
 from crosscoder.losses import LossContext, Term, total
+from crosscoder.training.clipping import can_clip, clip_norm
 from crosscoder.training.dead import DeadLatents
 from crosscoder.training.l0_controller import L0Controller
 from crosscoder.training.recipe import Recipe
@@ -185,7 +186,11 @@ class CrosscoderModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         precision = self.trainer.precision_plugin
-        if isinstance(precision, MixedPrecision) and precision.scaler is None:
+        is_by_norm = gradient_clip_algorithm in (None, GradClipAlgorithmType.NORM)
+        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+        if gradient_clip_val and is_by_norm and can_clip(gradients):
+            clip_norm(gradients, gradient_clip_val)
+        elif isinstance(precision, MixedPrecision) and precision.scaler is None:
             # In mixed precision Lightning refuses to clip for a fused optimizer, as if gradients
             # were scaled. Those of bfloat16 are not.
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)

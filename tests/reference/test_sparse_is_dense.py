@@ -38,7 +38,7 @@ LOSSES = [
 BACKENDS = ("embedding", "triton", "reference")
 PATHS = [
     pytest.param(("cpu", by), marks=[interpreted] if by == "triton" else [], id=f"cpu-{by}")
-    for by in BACKENDS
+    for by in ("compiled", *BACKENDS)
 ]
 PATHS += [pytest.param(("cuda", by), marks=on_cuda, id=f"cuda-{by}") for by in BACKENDS]
 

@@ -1,11 +1,17 @@
-"""Kernels built on torch's `embedding_bag`, for the CPU and for any device without triton.
+"""Kernels made of torch's operations, for any device.
 
-`embedding_bag` reads contiguous rows.
+Sums are those of `embedding_bag`, which reads contiguous rows.
 """
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
+
+from crosscoder.core.kernels.positions import find_positions
+
+# scores held at once: what fits a core's cache, or what a GPU's memory does not notice
+BLOCK = {"cpu": 2**20, "cuda": 2**26}
+DEFAULT_BLOCK = 2**24
 
 
 def bag(ids: Tensor, starts: Tensor, weights: Tensor, table: Tensor) -> Tensor:
@@ -31,3 +37,33 @@ def dots(ids: Tensor, starts: Tensor, bags: Tensor, acts: Tensor, table: Tensor)
     return torch.ops.aten._embedding_bag_per_sample_weights_backward(
         acts, table, ids, starts[:-1], bags, 0
     )
+
+
+def list_above(pre: Tensor, scale: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows, latents and scores of the entries with pre · scale > bound, by rising position.
+
+    Args:
+        pre: Pre-activations [n_tokens, n_latents].
+        scale: Factor of each latent, [n_latents].
+        bounds: Bound of each token, [n_tokens].
+    """
+    n_tokens, n_latents = pre.shape
+    block = BLOCK.get(pre.device.type, DEFAULT_BLOCK)
+    n_rows = max(1, min(n_tokens, block // n_latents))
+    dtype = torch.promote_types(pre.dtype, scale.dtype)
+    # both buffers are reused for every block
+    scores_buffer = torch.empty(n_rows, n_latents, dtype=dtype, device=pre.device)
+    mask_buffer = torch.empty(n_rows, n_latents, dtype=torch.bool, device=pre.device)
+    found = [pre.new_empty(0, dtype=torch.int64)]
+    scores = [scores_buffer.new_empty(0)]
+    for start in range(0, n_tokens, n_rows):
+        rows = pre[start : start + n_rows]
+        block_scores = scores_buffer[: len(rows)]
+        block_mask = mask_buffer[: len(rows)]
+        torch.mul(rows, scale, out=block_scores)
+        torch.gt(block_scores, bounds[start : start + n_rows, None], out=block_mask)
+        active = find_positions(block_mask)
+        found.append(active + start * n_latents)
+        scores.append(scores_buffer.view(-1)[active])
+    positions = torch.cat(found)
+    return positions // n_latents, positions % n_latents, torch.cat(scores)

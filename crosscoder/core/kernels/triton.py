@@ -11,6 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosscoder.core.kernels.embedding import list_above
+
+__all__ = ["bag", "dots", "list_above"]
+
 COLUMNS = 1024  # columns of a row at a time; a row of two sources of Gemma 2 2B takes five
 
 

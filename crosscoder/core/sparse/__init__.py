@@ -17,14 +17,13 @@ result does not depend on the order of threads.
 
 from crosscoder.core.sparse.autograd import product
 from crosscoder.core.sparse.code import Code, DenseCode, SparseCode
-from crosscoder.core.sparse.index import Index, find_positions, index_or_mask
+from crosscoder.core.sparse.index import Index, index_or_mask
 
 __all__ = [
     "Code",
     "DenseCode",
     "Index",
     "SparseCode",
-    "find_positions",
     "index_or_mask",
     "product",
 ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from crosscoder.core import kernels
+from crosscoder.core.kernels.positions import find_positions
 from crosscoder.core.types import Acts, Decoder, Dense, Entries, Indices, PerLatent, PerToken
 
 # fraction of active entries above which the dense products are faster: on a CPU, between 1/16
@@ -103,17 +104,6 @@ class Index:
         """Return Σ_t values_tj for every latent j."""
         order, _, starts = self.transposed
         return torch.segment_reduce(values[order], "sum", offsets=starts)
-
-
-def find_positions(mask: Tensor) -> Tensor:
-    """Return the positions of a mask's true entries in the flattened mask, rising."""
-    flat = mask.view(-1)
-    if mask.is_cuda or len(flat) % 8:
-        return flat.nonzero()[:, 0]
-    # almost all entries are false: eight at a time are skipped as one 64-bit word
-    words = flat.view(torch.int64).nonzero()[:, 0]
-    word, byte = flat.view(-1, 8)[words].nonzero(as_tuple=True)
-    return 8 * words[word] + byte
 
 
 def index_or_mask(active: Tensor) -> Index | Tensor:

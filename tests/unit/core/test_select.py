@@ -1,12 +1,15 @@
 """Selection against sorted lists of all entries."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crosscoder.core import select
+from crosscoder.core import kernels
+from crosscoder.core.kernels import embedding
 from crosscoder.core.select import select_above, select_batch_topk, select_topk
 from crosscoder.core.sparse import Index
 
@@ -45,16 +48,24 @@ def ones(scores: Tensor) -> Tensor:
     return torch.ones(scores.shape[1])
 
 
-@pytest.fixture(params=[2**20, 50], ids=["one block", "many blocks"])
-def blocks(request, monkeypatch) -> None:
-    monkeypatch.setitem(select.BLOCK, "cpu", request.param)
+@pytest.fixture(params=["one block", "many blocks", "compiled"])
+def each_way(request, monkeypatch) -> Iterator[None]:
+    name = "compiled" if request.param == "compiled" else "embedding"
+    monkeypatch.setenv(kernels.VARIABLE, name)
+    if request.param == "many blocks":
+        monkeypatch.setitem(embedding.BLOCK, "cpu", 50)
+    for choice in (kernels.requested_backend, kernels.get_backend):
+        choice.cache_clear()
+    yield
+    for choice in (kernels.requested_backend, kernels.get_backend):
+        choice.cache_clear()
 
 
 @pytest.mark.parametrize(
     "least", [torch.tensor(0.3), torch.linspace(-1, 1, 37)], ids=["a number", "one per row"]
 )
 @pytest.mark.parametrize("n_latents", [21, 24])
-def test_above_lists_every_higher_score(blocks, least, n_latents):
+def test_above_lists_every_higher_score(each_way, least, n_latents):
     pre, scale = torch.randn(37, n_latents).bfloat16(), torch.rand(n_latents) + 0.1
     index, scores = select_above(pre, scale, least)
     v = pre.float() * scale

@@ -1,20 +1,25 @@
-"""Freed memory stays in the process until the context ends, as the C library itself counts it."""
+"""Freed memory stays in the process until the context ends, as the C library itself counts it.
+
+Pages are large if they are asked for before torch is imported.
+"""
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from crosscoder.runtime.memory import retain_freed_memory
+from crosscoder.runtime.memory import request_large_pages, retain_freed_memory
 
 BLOCK = 64_000_000  # bytes: above the 32 MB from which the C library always asks the system
 # in a process of its own, because the C library's settings are of the whole process
 COUNT = f"""
 import ctypes
 import json
-from crosscoder.runtime.memory import retain_freed_memory
+from crosscoder.runtime.memory import request_large_pages, retain_freed_memory
 
 FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 
@@ -73,3 +78,35 @@ def test_a_freed_block_stays_in_the_heap_until_the_context_ends():
 def test_the_block_runs_and_errors_pass_through():
     with pytest.raises(KeyError), retain_freed_memory():
         raise KeyError
+
+
+def test_large_pages_are_asked_for_unless_they_are_refused(monkeypatch):
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    request_large_pages()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    request_large_pages()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
+
+
+SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+COUNT_LARGE_PAGES = """
+from crosscoder.cli import start
+
+start.request_large_pages()
+import torch
+
+numbers = torch.ones(50_000_000)
+with open("/proc/self/smaps_rollup") as rollup:
+    (line,) = [line for line in rollup if line.startswith("AnonHugePages:")]
+print(line.split()[1])
+"""
+
+
+@pytest.mark.skipif(
+    not SWITCH.exists() or "[never]" in SWITCH.read_text(), reason="this system has no large pages"
+)
+def test_a_large_tensor_has_large_pages():
+    command = [sys.executable, "-c", COUNT_LARGE_PAGES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) > 100_000  # kB

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crosscoder.core import kernels
+from crosscoder.core.kernels import compiled
 from crosscoder.errors import UserError
 from tests.helpers.devices import interpreted, on_cuda
 
@@ -19,6 +20,7 @@ every_backend = pytest.mark.parametrize(
     ("name", "device"),
     [
         ("embedding", "cpu"),
+        ("compiled", "cpu"),
         pytest.param("triton", "cpu", marks=[needs_triton, interpreted]),
         pytest.param("embedding", "cuda", marks=on_cuda),
         pytest.param("triton", "cuda", marks=[needs_triton, *on_cuda]),
@@ -90,6 +92,50 @@ def test_dots_are_products_of_rows(name, device, dtype, width, starts):
 
 
 @every_backend
+@every_dtype
+@pytest.mark.parametrize("n_latents", [1, 15, 16, 70])
+@pytest.mark.parametrize("n_tokens", [0, 1, 9])
+def test_entries_above_their_tokens_bound_are_listed_in_order(
+    name, device, dtype, n_tokens, n_latents
+):
+    module = importlib.import_module(f"crosscoder.core.kernels.{name}")
+    pre = torch.randn(n_tokens, n_latents).to(device, dtype)
+    scale = (torch.rand(n_latents) + 0.5).to(device)
+    bounds = torch.linspace(-1, 2, n_tokens).to(device)
+    scores = pre * scale
+    expected = []
+    for row in range(n_tokens):
+        for latent in range(n_latents):
+            if scores[row, latent] > bounds[row]:
+                expected.append((row, latent, float(scores[row, latent])))
+    found = [part.tolist() for part in module.list_above(pre, scale, bounds)]
+    assert list(zip(*found, strict=True)) == expected
+
+
+@every_backend
+def test_numbers_that_are_not_finite_are_compared_as_torch_compares_them(name, device):
+    module = importlib.import_module(f"crosscoder.core.kernels.{name}")
+    pre = torch.full((2, 40), -1.0)
+    pre[0, 3], pre[0, 20], pre[1, 39] = torch.nan, torch.inf, -torch.inf
+    scale = torch.ones(40, device=device)
+    bounds = torch.zeros((), device=device).expand(2)
+    rows, latents, scores = module.list_above(pre.to(device), scale, bounds)
+    assert (rows.tolist(), latents.tolist(), scores.tolist()) == ([0], [20], [torch.inf])
+
+
+@every_backend
+def test_pre_activations_need_not_be_contiguous(name, device):
+    module = importlib.import_module(f"crosscoder.core.kernels.{name}")
+    pre = torch.randn(30, 8, device=device).T[::2]
+    scale = torch.tensor(2.0, device=device).expand(30)
+    rows, latents, scores = module.list_above(pre, scale, torch.zeros(4, device=device))
+    expected_rows, expected_latents = (pre > 0).nonzero(as_tuple=True)
+    assert torch.equal(rows, expected_rows)
+    assert torch.equal(latents, expected_latents)
+    assert torch.equal(scores, 2 * pre[rows, latents])
+
+
+@every_backend
 def test_inputs_need_not_be_contiguous(name, device):
     module = importlib.import_module(f"crosscoder.core.kernels.{name}")
     ids, bags, begin = bags_of(STARTS[1], device)
@@ -119,9 +165,52 @@ def test_a_table_may_have_more_than_two_billion_numbers(device):
     require_close(found, table[ids].double().sum(1).cpu(), torch.bfloat16)
 
 
-def test_the_cpu_uses_the_embedding_backend():
-    assert kernels.get_backend("cpu").__name__ == "crosscoder.core.kernels.embedding"
+@pytest.fixture
+def compiled_anew() -> Iterator[None]:
+    compiled._load_library.cache_clear()
+    yield
+    compiled._load_library.cache_clear()
+
+
+def test_the_cpu_uses_the_compiled_backend(caplog):
+    assert kernels.get_backend("cpu").__name__ == "crosscoder.core.kernels.compiled"
     assert not kernels.is_reference()
+    assert not caplog.records
+
+
+def test_other_devices_use_the_embedding_backend():
+    assert kernels.get_backend("mps").__name__ == "crosscoder.core.kernels.embedding"
+
+
+def test_without_a_compiler_torch_selects_and_a_line_says_so(compiled_anew, monkeypatch, caplog):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert kernels.get_backend("cpu").__name__ == "crosscoder.core.kernels.embedding"
+    kernels.get_backend.cache_clear()
+    kernels.get_backend("cpu")
+    line = "selection runs in torch, which is slower: there is no C++ compiler"
+    assert caplog.messages == [line]
+    monkeypatch.setenv(kernels.VARIABLE, "compiled")
+    kernels.requested_backend.cache_clear()
+    kernels.get_backend.cache_clear()
+    with pytest.raises(UserError, match="compiled needs a C.. compiler that works, with OpenMP"):
+        kernels.get_backend("cpu")
+
+
+def test_a_compiler_that_fails_is_quoted(compiled_anew, monkeypatch, caplog, tmp_path):
+    broken = tmp_path / "cxx"
+    broken.write_text("#!/bin/sh\necho \"error: unsupported option '-fopenmp'\" >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    assert kernels.get_backend("cpu").__name__ == "crosscoder.core.kernels.embedding"
+    reason = f"{broken}: error: unsupported option '-fopenmp'"
+    assert caplog.messages == [f"selection runs in torch, which is slower: {reason}"]
+
+
+def test_the_compiled_backend_is_refused_on_other_devices(monkeypatch):
+    monkeypatch.setenv(kernels.VARIABLE, "compiled")
+    with pytest.raises(UserError, match="compiled is for the CPU, but tensors are on the cuda"):
+        kernels.get_backend("cuda")
 
 
 @needs_triton
@@ -152,6 +241,6 @@ def test_triton_on_a_cpu_is_refused_without_its_interpreter(monkeypatch):
 def test_an_unknown_backend_is_refused(monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, "fast")
     with pytest.raises(
-        UserError, match="CROSSCODER_KERNELS is embedding, triton, reference or unset, not 'fast'"
+        UserError, match="CROSSCODER_KERNELS is compiled, embedding, triton, reference or unset, not 'fast'"
     ):
         kernels.get_backend("cpu")
