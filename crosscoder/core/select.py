@@ -18,6 +18,7 @@ from crosscoder.core import kernels
 from crosscoder.core.sparse import Index
 from crosscoder.core.types import Dense, Entries, PerLatent
 
+
 def select_above(pre: Dense, scale: PerLatent, bound: Tensor) -> tuple[Index, Entries]:
     """Return the entries with pre · scale > bound, and their scores.
 
