@@ -31,6 +31,7 @@ from crosscoder.lm.architectures import describe_model, get_hidden_size, get_lay
 from crosscoder.lm.hooks import Hookpoint, read, run_decoder
 from crosscoder.lm.lens_contexts import N_TAIL, LensContexts
 from crosscoder.lm.loading.measuring import get_rounding_tolerance, measure_token_error
+from crosscoder.lm.tail_attention import stop_gradients_at_cache
 from crosscoder.lm.types import Cache, PreTrainedModel
 from crosscoder.runtime.progress import progress
 
@@ -81,8 +82,22 @@ def _run_tail(
         after the last layer. Its gradient at a source position counts the later targets of the same
         context only.
     """
-    last = Hookpoint(len(get_layers(model)) - 1, "resid_post")
     ids = ids.to(model.device)
+    try:
+        return _run_tail_in(stop_gradients_at_cache(model), model, hookpoint, ids)
+    except (NotApplicable, RuntimeError, TypeError, ValueError):
+        # an architecture with another attention takes its own, which is slower
+        return _run_tail_in(_plain_attention(), model, hookpoint, ids)
+
+
+def _run_tail_in(
+    attention: AbstractContextManager[object],
+    model: PreTrainedModel,
+    hookpoint: Hookpoint,
+    ids: Int[Tensor, "batch time"],
+) -> tuple[Float[Tensor, "batch tail width"], Sequence[Tensor]]:
+    """Do what `_run_tail` does, with a kind of attention."""
+    last = Hookpoint(len(get_layers(model)) - 1, "resid_post")
     found: dict[str, Tensor] = {}
 
     def begin(acts: Tensor) -> Tensor:
@@ -93,8 +108,8 @@ def _run_tail(
         found["final"] = acts
 
     cache = _read_lead(model, ids[:, :-N_TAIL])
-    with torch.enable_grad():
-        with hookpoint.attach(model, begin), last.attach(model, end), _plain_attention():
+    with torch.enable_grad(), attention:
+        with hookpoint.attach(model, begin), last.attach(model, end):
             run_decoder(model, ids[:, -N_TAIL:], _number(ids)[:, -N_TAIL:], cache=cache)
         outputs = found["final"].sum((0, 1)).unbind()
     _require_equal(model, last, ids, found["final"])

@@ -8,10 +8,12 @@ from crosscoder.errors import NotApplicable
 from crosscoder.lm import Hookpoint, Pair, load_pair
 from crosscoder.lm import jacobian as module
 from crosscoder.lm import jacobian_cache as cache_module
+from crosscoder.lm import tail_attention
 from crosscoder.lm.hooks import run_decoder
 from crosscoder.lm.jacobian import compute_jacobian
 from crosscoder.lm.jacobian_cache import load_jacobian
 from crosscoder.lm.lens_contexts import N_TAIL, LensContexts
+from crosscoder.lm.tail_attention import attend
 
 WIDTH = 32
 LAST = Hookpoint.parse("resid_post.1")
@@ -93,6 +95,27 @@ def test_the_model_is_as_it_was_afterwards(contexts, tiny_pair):
         compute_jacobian(model, Hookpoint.parse("resid_post.0"), contexts)
         torch.testing.assert_close(run_decoder(model, contexts.ids), before)
     assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_a_model_with_another_attention_takes_its_own(contexts, monkeypatch):
+    model = load_pair("tiny", dtype="float64")["chat"]
+    hookpoint = Hookpoint.parse("resid_post.0")
+    found = compute_jacobian(model, hookpoint, contexts)
+    attempts = []
+
+    def attend_wrongly(*args, **kwargs):
+        attempts.append(1)
+        attended, _ = attend(*args, **kwargs)
+        return 2 * attended, None
+
+    monkeypatch.setattr(tail_attention, "attend", attend_wrongly)
+    torch.testing.assert_close(compute_jacobian(model, hookpoint, contexts), found)
+    assert attempts
+    monkeypatch.setattr(type(model), "_can_set_attn_implementation", lambda: False)
+    attempts.clear()
+    torch.testing.assert_close(compute_jacobian(model, hookpoint, contexts), found)
+    assert not attempts
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_model_that_cannot_continue_a_cache_is_refused(contexts, tiny_pair, monkeypatch):
