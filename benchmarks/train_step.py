@@ -5,9 +5,11 @@ parameters
 
 Also against eai-sparsify and sae-lens where they are installed (pip install -e ".[bench]"). All
 take turns, each in its own process and as its own trainer does it: ours, and the floor, keep freed
-memory (crosscoder/runtime/memory.py), the others do not, unless --keep-for-all. No latent is dead.
+memory and have large pages (crosscoder/runtime/memory.py), the others do not, unless
+--keep-for-all. No latent is dead.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +20,7 @@ from benchmarks import rivals
 from benchmarks.dense import DenseCrosscoder, training_step
 from benchmarks.inputs import pair
 from benchmarks.measure import Contestant, Step, arguments, milliseconds, report
+from crosscoder.core import kernels
 from crosscoder.core.activations.batch_topk import BatchTopK
 from crosscoder.core.model import Crosscoder
 from crosscoder.losses import LossContext, total
@@ -46,6 +49,12 @@ class Size:
 def ours(size: Size) -> dict[str, Step]:
     """Make the step of CrosscoderModule and its trainer, without Lightning."""
     return {"ours": make_step(size)}
+
+
+def ours_in_torch(size: Size) -> dict[str, Step]:
+    """Make the same step without the kernels in C++ (CROSSCODER_KERNELS=embedding)."""
+    os.environ[kernels.VARIABLE] = "embedding"  # this process makes no other step
+    return {"ours_in_torch": make_step(size)}
 
 
 def compiled(size: Size) -> dict[str, Step]:
@@ -116,7 +125,8 @@ def dense(size: Size) -> dict[str, Step]:
 def row(size: Size, turns: int, steps: int, keep_for_all: bool) -> dict[str, float]:
     """All contestants at one size."""
     others = [dense, *rivals.installed()]
-    contestants = [Contestant(build, (size,), keep=True) for build in (ours, unavoidable)]
+    own = (ours, ours_in_torch, unavoidable)
+    contestants = [Contestant(build, (size,), keep=True) for build in own]
     contestants += [Contestant(build, (size,), keep=keep_for_all) for build in others]
     ms = milliseconds(contestants, turns, steps)
     floor = min(ms["gemm_fp32"], ms["gemm_bf16"]) + ms["adam"]
@@ -126,6 +136,7 @@ def row(size: Size, turns: int, steps: int, keep_for_all: bool) -> dict[str, flo
         "dense_ms": ms["dense"],
         "floor_ms": floor,
         "ours_over_floor": ms["ours"] / floor,
+        "ours_in_torch_over_ours": ms["ours_in_torch"] / ms["ours"],
         **{f"{other.__name__}_over_ours": ms[other.__name__] / ms["ours"] for other in others},
         "gemm_ms": floor - ms["adam"],
         "adam_ms": ms["adam"],
@@ -149,7 +160,10 @@ def main() -> None:
         batch={"type": int, "default": 2048, "help": "tokens"},
         turns={"type": int, "default": 2, "help": "of each contestant"},
         steps={"type": int, "default": 3, "help": "of a turn that count"},
-        keep_for_all={"action": "store_true", "help": "the others keep freed memory, too"},
+        keep_for_all={
+            "action": "store_true",
+            "help": "the others keep freed memory and have large pages, too",
+        },
     )
     sizes = [Size(n, args.width, args.k, args.batch, args.device) for n in args.n_latents]
     rows = [row(size, args.turns, args.steps, args.keep_for_all) for size in sizes]
