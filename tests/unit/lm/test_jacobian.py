@@ -5,10 +5,9 @@ import torch
 from torch import Tensor
 
 from crosscoder.errors import NotApplicable
-from crosscoder.lm import Hookpoint, Pair, load_pair
+from crosscoder.lm import Hookpoint, Pair, load_pair, tail_attention
 from crosscoder.lm import jacobian as module
 from crosscoder.lm import jacobian_cache as cache_module
-from crosscoder.lm import tail_attention
 from crosscoder.lm.hooks import run_decoder
 from crosscoder.lm.jacobian import compute_jacobian
 from crosscoder.lm.jacobian_cache import load_jacobian
