@@ -1,9 +1,9 @@
 """Compile decoder layers with torch.compile, for many forward passes on sequences of one length.
 
 The compiler fuses what lies between the matrix products: norms, rotary positions, masks and
-activation functions. What eager bfloat16 rounds between two such operations stays in float32, so
-activations are nearer to those of float32 weights (docs/performance.md). On a CPU, the attention of
-short sequences is faster as two matrix products and a softmax than as a fused kernel.
+activation functions. What eager bfloat16 rounds between two such operations stays in float32. On a
+CPU, the attention of short sequences is faster as two matrix products and a softmax than as a fused
+kernel, but rounds more where it is not compiled (docs/performance.md: errors against float32).
 """
 
 import logging
