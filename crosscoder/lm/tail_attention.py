@@ -68,13 +68,12 @@ def attend(
     batch, n_heads, n_new, d_head = query.shape
     n_groups = key.shape[1]
     n_cached = key.shape[2] - n_new
-    if scaling is None:
-        scaling = d_head**-0.5
+    scale = d_head**-0.5 if scaling is None else scaling
     # heads of a group are further queries to the same keys
     queries = query.reshape(batch, n_groups, -1, d_head)
     cached_scores = queries @ key[:, :, :n_cached].detach().mT
     new_scores = queries @ key[:, :, n_cached:].mT
-    scores = torch.cat([cached_scores, new_scores], -1) * scaling
+    scores = torch.cat([cached_scores, new_scores], -1) * scale
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if n_new > 1:

@@ -24,7 +24,8 @@ def clip_norm(gradients: Sequence[Tensor], limit: float) -> None:
     factor = limit / (_compute_norm(gradients) + 1e-6)
     is_within = factor >= 1  # not if the norm is NaN, which then is in all gradients
     if not is_within:
-        torch._foreach_mul_(list(gradients), factor)
+        for gradient in gradients:
+            gradient.mul_(factor)
 
 
 def _compute_norm(gradients: Sequence[Tensor]) -> float:

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,36 +42,36 @@ def can_compile() -> bool:
 
 def list_above(pre: Tensor, scale: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the entries of `embedding.list_above`, bit for bit."""
-    is_supported = pre.dtype in SUFFIXES and scale.dtype == torch.float32
-    if not is_supported:
-        return embedding.list_above(pre, scale, bounds)
     library = _load_library()
+    is_supported = pre.dtype in SUFFIXES and scale.dtype == torch.float32
+    if library is None or not is_supported:
+        return embedding.list_above(pre, scale, bounds)
     suffix = SUFFIXES[pre.dtype]
     inputs = (pre.contiguous(), scale.contiguous(), bounds.float().contiguous())
     n_threads = torch.get_num_threads()
-    counts = torch.empty(len(pre), dtype=torch.int64)
-    _call(library, f"count_{suffix}", *inputs, *pre.shape, counts, n_threads)
+    # new_empty, since torch's default device and dtype can be others
+    counts = pre.new_empty(len(pre), dtype=torch.int64)
+    _call(library, f"count_{suffix}", (*inputs, *pre.shape, counts), n_threads)
     starts = counts.cumsum(0) - counts
     n_entries = int(counts.sum())
-    latents = torch.empty(n_entries, dtype=torch.int64)
-    scores = torch.empty(n_entries)
-    _call(library, f"list_{suffix}", *inputs, *pre.shape, starts, latents, scores, n_threads)
+    latents = pre.new_empty(n_entries, dtype=torch.int64)
+    scores = pre.new_empty(n_entries, dtype=torch.float32)
+    outputs = (latents, scores)
+    _call(library, f"list_{suffix}", (*inputs, *pre.shape, starts, *outputs), n_threads)
     rows = torch.repeat_interleave(counts, output_size=n_entries)
     return rows, latents, scores
 
 
-def _call(library: ctypes.CDLL, name: str, *arguments: Tensor | int) -> None:
-    """Call a function of the library with arrays and sizes; only the number of threads is an int.
-
-    The arrays have to stay alive until it returns.
-    """
-    *arrays_and_sizes, n_threads = arguments
+def _call(
+    library: ctypes.CDLL, name: str, arrays_and_sizes: Sequence[Tensor | int], n_threads: int
+) -> None:
+    """Call a function of the library. Its arrays have to stay alive until it returns."""
     converted = []
     for argument in arrays_and_sizes:
-        if isinstance(argument, Tensor):
-            converted.append(ctypes.c_void_p(argument.data_ptr()))
-        else:
+        if isinstance(argument, int):
             converted.append(ctypes.c_int64(argument))
+        else:
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
     getattr(library, name)(*converted, ctypes.c_int(n_threads))
 
 

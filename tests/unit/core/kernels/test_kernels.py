@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crosscoder.core import kernels
-from crosscoder.core.kernels import compiled
+from crosscoder.core.kernels import compiled, embedding
 from crosscoder.errors import UserError
 from tests.helpers.devices import interpreted, on_cuda
 
@@ -163,6 +163,20 @@ def test_a_table_may_have_more_than_two_billion_numbers(device):
     acts, bags = torch.ones(1, width, device=device).bfloat16(), torch.zeros_like(ids)
     found = triton.dots(ids, starts, bags, acts, table)
     require_close(found, table[ids].double().sum(1).cpu(), torch.bfloat16)
+
+
+def test_torchs_default_dtype_does_not_matter():
+    pre = torch.randn(9, 40)
+    scale = torch.ones(40)
+    bounds = torch.zeros(9)
+    expected = embedding.list_above(pre, scale, bounds)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = compiled.list_above(pre, scale, bounds)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for part, expected_part in zip(found, expected, strict=True):
+        assert torch.equal(part, expected_part)
 
 
 @pytest.fixture
