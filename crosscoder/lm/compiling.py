@@ -3,7 +3,7 @@
 The compiler fuses what lies between the matrix products: norms, rotary positions, masks and
 activation functions. What eager bfloat16 rounds between two such operations stays in float32. On a
 CPU, the attention of short sequences is faster as two matrix products and a softmax than as a fused
-kernel, but rounds more where it is not compiled (docs/performance.md: errors against float32).
+kernel (docs/performance.md).
 """
 
 import logging
@@ -86,8 +86,11 @@ def _replace_forward(
     layers = _list_compilable(model, hookpoints)
     attention = model.config._attn_implementation or "sdpa"
     is_short = model.device.type == "cpu" and seq_len <= SHORT
+    # in a layer that is not compiled, plain attention rounds more than the fused kernel
+    has_all_layers = len(layers) == 1 + max(hookpoint.layer for hookpoint in hookpoints)
+    takes_plain_attention = is_short and has_all_layers
     try:
-        if is_short:
+        if takes_plain_attention:
             model.set_attn_implementation("eager")
         for layer in layers:
             # dynamic: batches of all sizes share one compilation
@@ -96,7 +99,7 @@ def _replace_forward(
     finally:
         for layer in layers:
             vars(layer).pop("forward", None)
-        if is_short:
+        if takes_plain_attention:
             model.set_attn_implementation(attention)
         # torch compiles a function a few times only, and each model is one time
         torch.compiler.reset()

@@ -110,3 +110,14 @@ def test_layers_with_a_hook_inside_are_not_compiled(monkeypatch):
         assert is_compiled
         found = ["forward" in vars(layer) for layer in get_layers(model)]
     assert found == [False, True]
+
+
+@pytest.mark.parametrize(("site", "attention"), [("resid_post", "eager"), ("mlp_out", "sdpa")])
+def test_attention_is_plain_only_if_all_layers_are_compiled(monkeypatch, site, attention):
+    monkeypatch.setattr(torch, "compile", fake_compile(lambda found: found))
+    model = load()
+    hookpoints = [Hookpoint(1, site)]
+    with compile_layers(model, hookpoints, IDS, POSITIONS, packing="positions") as is_compiled:
+        assert is_compiled
+        assert model.config._attn_implementation == attention
+    require_restored(model)
