@@ -12,7 +12,7 @@ from crosscoder.core.model import Crosscoder, Output
 from crosscoder.core.sparse import DenseCode, SparseCode
 from crosscoder.losses import LossContext, Term, total
 from tests.helpers.configs import activation_of, choices, composed
-from tests.helpers.devices import interpreted, on_cuda
+from tests.helpers.devices import interpreted, needs_compiler, on_cuda
 from tests.helpers.small import crosscoder_of, random_acts
 
 N_LATENTS, WIDTHS, EQUAL, BATCH = 160, (10, 14), (12, 12), 96
@@ -38,8 +38,9 @@ LOSSES = [
 BACKENDS = ("embedding", "triton", "reference")
 PATHS = [
     pytest.param(("cpu", by), marks=[interpreted] if by == "triton" else [], id=f"cpu-{by}")
-    for by in ("compiled", *BACKENDS)
+    for by in BACKENDS
 ]
+PATHS.append(pytest.param(("cpu", "compiled"), marks=needs_compiler, id="cpu-compiled"))
 PATHS += [pytest.param(("cuda", by), marks=on_cuda, id=f"cuda-{by}") for by in BACKENDS]
 
 

@@ -12,6 +12,7 @@ from crosscoder.core import kernels
 from crosscoder.core.kernels import embedding
 from crosscoder.core.select import select_above, select_batch_topk, select_topk
 from crosscoder.core.sparse import Index
+from tests.helpers.devices import needs_compiler
 
 # few distinct scores, so that ties are everywhere
 tied_scores = st.integers(1, 6).flatmap(
@@ -48,7 +49,7 @@ def ones(scores: Tensor) -> Tensor:
     return torch.ones(scores.shape[1])
 
 
-@pytest.fixture(params=["one block", "many blocks", "compiled"])
+@pytest.fixture(params=["one block", "many blocks", pytest.param("compiled", marks=needs_compiler)])
 def each_way(request, monkeypatch) -> Iterator[None]:
     name = "compiled" if request.param == "compiled" else "embedding"
     monkeypatch.setenv(kernels.VARIABLE, name)

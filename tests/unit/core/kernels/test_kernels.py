@@ -11,7 +11,7 @@ from torch import Tensor
 from crosscoder.core import kernels
 from crosscoder.core.kernels import compiled, embedding
 from crosscoder.errors import UserError
-from tests.helpers.devices import interpreted, on_cuda
+from tests.helpers.devices import interpreted, needs_compiler, on_cuda
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton has no build here"
@@ -20,7 +20,7 @@ every_backend = pytest.mark.parametrize(
     ("name", "device"),
     [
         ("embedding", "cpu"),
-        ("compiled", "cpu"),
+        pytest.param("compiled", "cpu", marks=needs_compiler),
         pytest.param("triton", "cpu", marks=[needs_triton, interpreted]),
         pytest.param("embedding", "cuda", marks=on_cuda),
         pytest.param("triton", "cuda", marks=[needs_triton, *on_cuda]),
@@ -186,6 +186,7 @@ def compiled_anew() -> Iterator[None]:
     compiled._load_library.cache_clear()
 
 
+@needs_compiler
 def test_the_cpu_uses_the_compiled_backend(caplog):
     assert kernels.get_backend("cpu").__name__ == "crosscoder.core.kernels.compiled"
     assert not kernels.is_reference()
