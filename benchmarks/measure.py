@@ -22,7 +22,7 @@ import torch
 
 from crosscoder.io.files import write_text
 from crosscoder.report.terminal.tables import console, format_figure, show
-from crosscoder.runtime.memory import retain_freed_memory
+from crosscoder.runtime.memory import LARGE_PAGES, retain_freed_memory
 from crosscoder.runtime.progress import progress
 
 Step = Callable[[], object]
@@ -79,7 +79,7 @@ def milliseconds(contestants: list[Contestant], turns: int, steps: int) -> dict[
             for contestant in contestants:
                 bar.update(task, note=contestant.build.__name__)
                 # read by torch when a process starts to use it
-                pages = {"THP_MEM_ALLOC_ENABLE": str(int(contestant.keep))}
+                pages = {LARGE_PAGES: str(int(contestant.keep))}
                 with patch.dict(os.environ, pages):
                     times_by_name = alone(contestant.turn, steps)
                 for name, times in times_by_name.items():

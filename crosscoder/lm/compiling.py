@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crosscoder.errors import first_line
 from crosscoder.lm.architectures import get_layers
+from crosscoder.lm.attention import replace_attention
 from crosscoder.lm.hooks import Hookpoint, read
 from crosscoder.lm.layout import Packing
 from crosscoder.lm.loading.measuring import get_rounding_tolerance, measure_token_error
@@ -84,25 +85,19 @@ def _replace_forward(
 ) -> Iterator[None]:
     """Context manager: let layers run compiled, and short sequences on a CPU plain attention."""
     layers = _list_compilable(model, hookpoints)
-    attention = model.config._attn_implementation or "sdpa"
     is_short = model.device.type == "cpu" and seq_len <= SHORT
     # in a layer that is not compiled, plain attention rounds more than the fused kernel
     has_all_layers = len(layers) == 1 + max(hookpoint.layer for hookpoint in hookpoints)
-    takes_plain_attention = is_short and has_all_layers
-    try:
-        if takes_plain_attention:
-            model.set_attn_implementation("eager")
+    with ExitStack() as stack:
+        # torch compiles a function a few times only, and each model is one time
+        stack.callback(torch.compiler.reset)
+        if is_short and has_all_layers:
+            stack.enter_context(replace_attention(model, "eager"))
         for layer in layers:
+            stack.callback(vars(layer).pop, "forward", None)
             # dynamic: batches of all sizes share one compilation
             layer.forward = torch.compile(layer.forward, dynamic=True)
         yield
-    finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
-        if takes_plain_attention:
-            model.set_attn_implementation(attention)
-        # torch compiles a function a few times only, and each model is one time
-        torch.compiler.reset()
 
 
 def _list_compilable(model: PreTrainedModel, hookpoints: Sequence[Hookpoint]) -> list[nn.Module]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crosscoder.lm.attention import replace_attention
 from crosscoder.lm.types import PreTrainedModel
 
 NAME = "crosscoder_tail"
@@ -29,15 +30,12 @@ def stop_gradients_at_cache(model: PreTrainedModel) -> Iterator[None]:
     """
     from transformers import AttentionInterface
 
-    usual = model.config._attn_implementation
-    if usual is None or not model._can_set_attn_implementation():
+    has_known_attention = model.config._attn_implementation is not None
+    if not has_known_attention or not model._can_set_attn_implementation():
         raise ValueError("the model's attention cannot be replaced")
     AttentionInterface.register(NAME, attend)
-    model.set_attn_implementation(NAME)
-    try:
+    with replace_attention(model, NAME):
         yield
-    finally:
-        model.set_attn_implementation(usual)
 
 
 def attend(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 TRIM_THRESHOLD = -1
 MMAP_MAX = -4
 DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_MAX: 65536}
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch's variable
 
 
 def request_large_pages() -> None:
@@ -18,7 +19,7 @@ def request_large_pages() -> None:
     Sums over a sparse code read rows all over large tables, and with pages of 4 kB the processor
     often has to look up where a page is. THP_MEM_ALLOC_ENABLE=0 in the environment refuses them.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault(LARGE_PAGES, "1")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from crosscoder.core.sparse import DenseCode, SparseCode
 from crosscoder.losses import LossContext, Term, total
 from tests.helpers.configs import activation_of, choices, composed
 from tests.helpers.devices import interpreted, needs_compiler, on_cuda
+from tests.helpers.kernel_choice import choose_anew
 from tests.helpers.small import crosscoder_of, random_acts
 
 N_LATENTS, WIDTHS, EQUAL, BATCH = 160, (10, 14), (12, 12), 96
@@ -51,11 +52,8 @@ def device(request, monkeypatch) -> Iterator[str]:
     if by == "triton" and importlib.util.find_spec("triton") is None:
         pytest.skip("triton has no build here")
     monkeypatch.setenv(kernels.VARIABLE, by)
-    kernels.requested_backend.cache_clear()
-    kernels.get_backend.cache_clear()
-    yield on
-    kernels.requested_backend.cache_clear()
-    kernels.get_backend.cache_clear()
+    with choose_anew():
+        yield on
 
 
 def dense_output(crosscoder: Crosscoder, acts: torch.Tensor, active: torch.Tensor) -> Output:

@@ -13,6 +13,7 @@ from crosscoder.core.kernels import embedding
 from crosscoder.core.select import select_above, select_batch_topk, select_topk
 from crosscoder.core.sparse import Index
 from tests.helpers.devices import needs_compiler
+from tests.helpers.kernel_choice import choose_anew
 
 # few distinct scores, so that ties are everywhere
 tied_scores = st.integers(1, 6).flatmap(
@@ -55,11 +56,8 @@ def each_way(request, monkeypatch) -> Iterator[None]:
     monkeypatch.setenv(kernels.VARIABLE, name)
     if request.param == "many blocks":
         monkeypatch.setitem(embedding.BLOCK, "cpu", 50)
-    for choice in (kernels.requested_backend, kernels.get_backend):
-        choice.cache_clear()
-    yield
-    for choice in (kernels.requested_backend, kernels.get_backend):
-        choice.cache_clear()
+    with choose_anew():
+        yield
 
 
 @pytest.mark.parametrize(

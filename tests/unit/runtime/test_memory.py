@@ -19,7 +19,7 @@ BLOCK = 64_000_000  # bytes: above the 32 MB from which the C library always ask
 COUNT = f"""
 import ctypes
 import json
-from crosscoder.runtime.memory import request_large_pages, retain_freed_memory
+from crosscoder.runtime.memory import retain_freed_memory
 
 FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 

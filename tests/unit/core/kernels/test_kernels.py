@@ -12,6 +12,7 @@ from crosscoder.core import kernels
 from crosscoder.core.kernels import compiled, embedding
 from crosscoder.errors import UserError
 from tests.helpers.devices import interpreted, needs_compiler, on_cuda
+from tests.helpers.kernel_choice import choose_anew, forget_choice
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton has no build here"
@@ -36,11 +37,8 @@ N_ROWS = 6
 
 @pytest.fixture(autouse=True)
 def chosen_anew() -> Iterator[None]:
-    kernels.requested_backend.cache_clear()
-    kernels.get_backend.cache_clear()
-    yield
-    kernels.requested_backend.cache_clear()
-    kernels.get_backend.cache_clear()
+    with choose_anew():
+        yield
 
 
 def bags_of(starts: list[int], device: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,8 +204,7 @@ def test_without_a_compiler_torch_selects_and_a_line_says_so(compiled_anew, monk
     line = "selection runs in torch, which is slower: there is no C++ compiler"
     assert caplog.messages == [line]
     monkeypatch.setenv(kernels.VARIABLE, "compiled")
-    kernels.requested_backend.cache_clear()
-    kernels.get_backend.cache_clear()
+    forget_choice()
     with pytest.raises(UserError, match=r"needs a C[+]+ compiler that works, with OpenMP"):
         kernels.get_backend("cpu")
 
