@@ -6,14 +6,12 @@ checksums, scales), with 4,096 tokens per pass and uncompiled layers, as bare ha
 with the batch that the trial chooses, and compiled layers
 
 Base and chat are both read. The three take turns, in changing order, and keep freed memory
-(crosscoder/runtime/memory.py). What a harvest does once (loading, compiling, opening the store) is
-left out: a harvest of a few tokens is subtracted from each. `preparation_seconds` are those of the
-trial and of both compilations, from an empty cache of the compiler. Errors are mean relative errors
-of a token's activations against float32 models.
+(crosscoder/runtime/memory.py). Models are loaded and compiled before the clock starts.
+`preparation_seconds` are those of the trial and of both compilations, from an empty cache of the
+compiler. Errors are mean relative errors of a token's activations against float32 models.
 """
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,6 +20,7 @@ import torch
 import torch._inductor.utils
 import yaml
 from hydra.utils import instantiate
+from torch import Tensor
 
 from benchmarks.measure import arguments, report, timed
 from crosscoder.core.sources import Sources
@@ -29,17 +28,17 @@ from crosscoder.data import Harvest
 from crosscoder.data.packing import pack_documents
 from crosscoder.data.passes import Passes
 from crosscoder.data.tokens import TokenSet
-from crosscoder.errors import UserError, exit_on_error
+from crosscoder.errors import exit_on_error
 from crosscoder.installation import find_conf
 from crosscoder.lm import Hookpoint, Pair, load_pair
+from crosscoder.lm.compiling import compile_layers
 from crosscoder.lm.loading.measuring import measure_token_error
 from crosscoder.runtime.memory import retain_freed_memory
 
 CONF = find_conf()
 MAIN_JOB = 322_000  # tokens of the main job, for which a trial is made
-FEW = 1024  # tokens of the harvest that is subtracted
 N_COMPARED = 4096  # tokens on which errors are measured
-BEFORE = {"batch_tokens": 4096, "compile": False}
+BEFORE_TOKENS = 4096  # tokens per pass as it was
 
 
 def text(pair: Pair, name: str, n_tokens: int) -> TokenSet:
@@ -52,6 +51,14 @@ def text(pair: Pair, name: str, n_tokens: int) -> TokenSet:
     )
 
 
+def model_input(pair: Pair, tokens: TokenSet, start: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Return ids and positions [batch, seq_len] of the sequences from number `start` on."""
+    part = tokens.get_sequences(start, min(start + batch, tokens.n_sequences))
+    ids = part.ids.view(-1, tokens.seq_len)
+    positions = part.position.view(-1, tokens.seq_len)
+    return ids.to(pair.device), positions.to(pair.device)
+
+
 @torch.inference_mode()
 def bare(pair: Pair, tokens: TokenSet, layer: int, batch_tokens: int) -> None:
     """Run every model's layers up to `layer`."""
@@ -60,11 +67,7 @@ def bare(pair: Pair, tokens: TokenSet, layer: int, batch_tokens: int) -> None:
         layers, decoder.layers = decoder.layers, decoder.layers[: layer + 1]
         batch = batch_tokens // tokens.seq_len
         for start in range(0, tokens.n_sequences, batch):
-            part = tokens.get_sequences(start, min(start + batch, tokens.n_sequences))
-            ids, positions = (
-                column.view(-1, tokens.seq_len).to(pair.device)
-                for column in (part.ids, part.position)
-            )
+            ids, positions = model_input(pair, tokens, start, batch)
             decoder(input_ids=ids, position_ids=positions, use_cache=False)
         decoder.layers = layers
 
@@ -92,34 +95,43 @@ def load(pair: Pair) -> None:
         pair[lm]
 
 
-def harvest_seconds(pair: Pair, sources: Sources, settings: dict, tokens: TokenSet) -> float:
+def harvest_seconds(pair: Pair, sources: Sources, batch_tokens: int, tokens: TokenSet) -> float:
     """Return the seconds of a harvest into an empty folder."""
     load(pair)
     with tempfile.TemporaryDirectory() as scratch:
-        harvest = Harvest(scratch, **settings)
+        harvest = Harvest(scratch, batch_tokens, compile=False)
         return timed(lambda: harvest.run(pair, sources, {"train": tokens}))
+
+
+def compiled_seconds(pair: Pair, sources: Sources, batch_tokens: int, tokens: TokenSet) -> float:
+    """Return the seconds of a harvest by compiled models, which are compiled one by one."""
+    seconds = 0.0
+    packing = pair.choose_packing(sources, tokens.seq_len)
+    ids, positions = model_input(pair, tokens, 0, batch_tokens // tokens.seq_len)
+    for lm in pair.lms:
+        own = Sources(tuple(source for source in sources if source.lm == lm))
+        hookpoints = [Hookpoint.parse(source.hookpoint) for source in own]
+        load(pair)
+        with compile_layers(pair[lm], hookpoints, ids, positions, packing):
+            seconds += harvest_seconds(pair, own, batch_tokens, tokens)
+    return seconds
 
 
 def bare_seconds(pair: Pair, layer: int, tokens: TokenSet) -> float:
     """Return the seconds of the bare forward passes."""
     load(pair)
     with retain_freed_memory():
-        return timed(lambda: bare(pair, tokens, layer, BEFORE["batch_tokens"]))
+        return timed(lambda: bare(pair, tokens, layer, BEFORE_TOKENS))
 
 
-def rate(seconds: Callable[[TokenSet], float], n_models: int, tokens: TokenSet) -> float:
-    """Return tokens per second, of all models together, without what is done once."""
-    few = tokens.take(FEW)
-    n = n_models * (len(tokens.tokens) - len(few.tokens))
-    return n / (seconds(tokens) - seconds(few))
-
-
-def error(pair: Pair, sources: Sources, settings: dict, tokens: TokenSet) -> float:
+def error(
+    pair: Pair, sources: Sources, batch_tokens: int, compile: bool, tokens: TokenSet
+) -> float:
     """Return the largest error of a source against float32 models."""
     few = tokens.take(N_COMPARED)
     exact_pair = pair.in_dtype("float32")
     with tempfile.TemporaryDirectory() as scratch:
-        harvest = Harvest(Path(scratch) / "own", **settings)
+        harvest = Harvest(Path(scratch) / "own", batch_tokens, compile=compile)
         store = harvest.run(pair, sources, {"train": few})["train"]
         exact_harvest = Harvest(Path(scratch) / "exact", compile=False)
         exact = exact_harvest.run(exact_pair, sources, {"train": few})["train"]
@@ -136,18 +148,17 @@ def row(pair: Pair, hookpoints: str, tokens: TokenSet, turns: int) -> dict[str, 
     sources = pair.sources(hookpoints.split(","))
     layer = max(Hookpoint.parse(source.hookpoint).layer for source in sources)
     batch_tokens, preparation = prepare(pair, sources, tokens)
-    now = {"batch_tokens": batch_tokens, "compile": True}
     contestants = {
         "bare": partial(bare_seconds, pair, layer),
-        "before": partial(harvest_seconds, pair, sources, BEFORE),
-        "harvest": partial(harvest_seconds, pair, sources, now),
+        "before": partial(harvest_seconds, pair, sources, BEFORE_TOKENS),
+        "harvest": partial(compiled_seconds, pair, sources, batch_tokens),
     }
-    contestants["harvest"](tokens.take(FEW))  # fills the compiler's own cache
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(turns):
         names = list(contestants) if number % 2 == 0 else list(reversed(contestants))
         for name in names:
-            rates[name].append(rate(contestants[name], len(pair.lms), tokens))
+            n_read = len(pair.lms) * len(tokens.tokens)
+            rates[name].append(n_read / contestants[name](tokens))
     middle = {name: median(values) for name, values in rates.items()}
     return {
         "hookpoints": hookpoints,
@@ -158,8 +169,8 @@ def row(pair: Pair, hookpoints: str, tokens: TokenSet, turns: int) -> dict[str, 
         "ours_over_bare": middle["before"] / middle["bare"],
         "batch_tokens": batch_tokens,
         "preparation_seconds": preparation,
-        "harvest_error": error(pair, sources, now, tokens),
-        "before_error": error(pair, sources, BEFORE, tokens),
+        "harvest_error": error(pair, sources, batch_tokens, True, tokens),
+        "before_error": error(pair, sources, BEFORE_TOKENS, False, tokens),
     }
 
 
@@ -178,8 +189,6 @@ def main() -> None:
         n_tokens={"type": int, "default": 32_768, "help": "tokens, read by both models"},
         turns={"type": int, "default": 2, "help": "of each"},
     )
-    if args.n_tokens <= FEW:
-        raise UserError(f"--n-tokens must be above {FEW:,}, found {args.n_tokens:,}")
     pair = load_pair(args.models, residency="together", device=args.device)
     tokens = text(pair, args.data, args.n_tokens)
     rows = [row(pair, hookpoints, tokens, args.turns) for hookpoints in args.hookpoints]
