@@ -11,7 +11,7 @@ from crosscoder.behaviours.endpoint import EndpointJudge
 from crosscoder.behaviours.rubric import build_judge_prompts
 from crosscoder.errors import UserError
 from crosscoder.lm import LM, TinyLM
-from crosscoder.lm.scoring import score_next_tokens
+from crosscoder.lm.scoring import compute_next_logits
 from crosscoder.lm.text import Document
 
 __all__ = ["EndpointJudge", "Judge", "LocalJudge"]
@@ -67,8 +67,8 @@ class LocalJudge:
         for start in range(0, len(documents), self.batch_size):
             batch = documents[start : start + self.batch_size]
             words = torch.tensor(self._word_tokens).expand(len(batch), -1)
-            log_probs = score_next_tokens(model, tokenizer, batch, words)
-            scores += log_probs.softmax(-1)[:, 0].tolist()
+            logits = compute_next_logits(model, tokenizer, batch, words)
+            scores += logits.softmax(-1)[:, 0].tolist()
         return scores
 
     @cached_property

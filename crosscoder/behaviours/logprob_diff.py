@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crosscoder.behaviours.questions import Question
 from crosscoder.errors import UserError
-from crosscoder.lm.scoring import score_answers, score_next_tokens, tokenize_answer
+from crosscoder.lm.scoring import compute_next_logits, score_answers, tokenize_answer
 from crosscoder.lm.types import PreTrainedModel, Tokenizer
 
 
@@ -49,8 +49,8 @@ def compute_logprob_diffs(
         if not rows:
             continue
         chosen = [questions[i] for i in rows]
-        log_probs = _score_answers(model, tokenizer, chosen, n_tokens)
-        differences[rows] = [float(logs[0] - logs[1:].logsumexp(0)) for logs in log_probs]
+        scores = _score_answers(model, tokenizer, chosen, n_tokens)
+        differences[rows] = [float(score[0] - score[1:].logsumexp(0)) for score in scores]
     return differences
 
 
@@ -68,7 +68,7 @@ def _score_answers(
     questions: Sequence[Question],
     n_tokens: int | None,
 ) -> Sequence[Tensor]:
-    """Return log p of the answers of each question: of `yes`, then of each of `no`."""
+    """Return log p of the answers of each question, `yes` first, up to a number per question."""
     answers = [_list_answers(question) for question in questions]
     beginnings = []
     for question, texts in zip(questions, answers, strict=True):
@@ -91,15 +91,15 @@ def _score_first_tokens(
     prompts: Sequence,
     beginnings: Sequence[list[list[int]]],
 ) -> list[Tensor]:
-    """Score the first tokens of all answers in one pass per prompt."""
+    """Score the first tokens of all answers in one pass per prompt, up to a number per prompt."""
     width = max(len(answers) for answers in beginnings)
     rows = []
     for answers in beginnings:
         first_tokens = [ids[0] for ids in answers]
         padding = [first_tokens[0]] * (width - len(answers))
         rows.append(first_tokens + padding)
-    log_probs = score_next_tokens(model, tokenizer, prompts, torch.tensor(rows))
-    return [logs[: len(answers)] for logs, answers in zip(log_probs, beginnings, strict=True)]
+    logits = compute_next_logits(model, tokenizer, prompts, torch.tensor(rows))
+    return [scores[: len(answers)] for scores, answers in zip(logits, beginnings, strict=True)]
 
 
 def _score_texts(

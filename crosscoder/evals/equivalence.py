@@ -44,7 +44,6 @@ from crosscoder.evals.support.windows import (
     draw_windows,
     measure_ablation_kls,
 )
-from crosscoder.runtime.memory import retain_freed_memory
 from crosscoder.values import require_fraction, require_types
 
 MIN_ACTIVE = 16  # tokens on which a latent is active; rarer ones are not drawn
@@ -108,12 +107,11 @@ class EquivalenceEval:
         pool = TextPool.read(context.heldout, context.crosscoder, latents, self.n_tokens)
         windows = self._draw_windows(pool, context.seed)
         kls = {}
-        with retain_freed_memory():
-            for lm, sources in models.items():
-                kls[lm] = measure_ablation_kls(
-                    pair[lm], context.crosscoder, sources, pool, windows, f"ablate in {lm}"
-                )
-            pair.release()
+        for lm, sources in models.items():
+            kls[lm] = measure_ablation_kls(
+                pair[lm], context.crosscoder, sources, pool, windows, f"ablate in {lm}"
+            )
+        pair.release()
         rows = _tabulate_latents(table, latents, windows, kls)
         classes = [
             _summarise_class(name, [row for row in rows if row["verdict"] == name], context.seed)

@@ -14,7 +14,7 @@ the behaviour's training prompts elicit it.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,6 @@ from crosscoder.evals.diffing.tables import Row, list_evidence, list_methods, ma
 from crosscoder.evals.support.benchmark import open_benchmark
 from crosscoder.evals.support.optional import OptionalSteps
 from crosscoder.evals.support.plan import TrainsCrosscoders
-from crosscoder.runtime.memory import retain_freed_memory
 from crosscoder.values import require_names, require_types, require_whole
 
 Reports = dict[str, MethodReport]
@@ -112,10 +111,8 @@ class MethodsEval:
         steps = OptionalSteps()
         figures: dict[str, float] = {}
         removal: list[Row] = []
-        with ExitStack() as stack:
-            if context.pair is not None:
-                stack.enter_context(context.pair.keep_all_loaded())
-                stack.enter_context(retain_freed_memory())
+        loaded = context.pair.keep_all_loaded() if context.pair is not None else nullcontext()
+        with loaded:
             reports = find_evidence(self.methods, material, steps)
             steps.attempt("lenses", partial(self._read_pieces, material, reports))
             if context.behaviour is not None:

@@ -51,7 +51,6 @@ from crosscoder.evals.support.patch_tables import (
     tabulate_chat,
 )
 from crosscoder.interventions.patch import patch, patch_base
-from crosscoder.runtime.memory import retain_freed_memory
 from crosscoder.values import require_types
 
 TOP_SIZES = (20, 100)
@@ -97,7 +96,7 @@ class PatchingEval:
         chat, base = (crosscoder.sources[name].lm for name in table.meta["contrast"])
         sets = self._choose_sets(table)
         draws = draw_random_sets(table, sets, self.n_random, context.seed)
-        with pair.reuse_clean_passes(), retain_freed_memory():
+        with pair.reuse_clean_passes():
             answers = OwnAnswers(pair, chat, questions, self.max_new_tokens)
             into_chat = answers.measure_kls(chat, self._patch_chat(crosscoder, table, context.seed))
             into_base = answers.measure_kls(base, self._patch_base(crosscoder, sets, draws))

@@ -17,6 +17,7 @@ from crosscoder.evals.base import Eval, Result
 from crosscoder.evals.context import EvalContext
 from crosscoder.evals.support.measured import join_measured_columns, needs_join
 from crosscoder.io.files import write_text
+from crosscoder.runtime.memory import retain_freed_memory
 from crosscoder.terminal.console import TextConsole
 from crosscoder.terminal.words import print_words
 
@@ -88,7 +89,8 @@ class Runner:
         A value that the eval itself gives is kept, e.g. the seed of the analysis that made a table.
         """
         start = time.perf_counter()
-        result = evaluate(context)
+        with retain_freed_memory():
+            result = evaluate(context)
         stamps = {
             "store": str(context.heldout.folder),
             "seconds": time.perf_counter() - start,

@@ -13,7 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from crosscoder.core.types import Kind
 from crosscoder.lm.chat.document import Document
+from crosscoder.lm.head import get_logits
 from crosscoder.lm.hooks import run_decoder
+from crosscoder.lm.loading.checks import require_logits
 from crosscoder.lm.log_probs import compute_in_chunks, pick_log_probs
 from crosscoder.lm.text import encode_text, get_stop_id, tokenize
 from crosscoder.lm.types import PreTrainedModel, Tokenizer
@@ -165,21 +167,24 @@ def score_answers(
     return scores
 
 
-def score_next_tokens(
+@torch.no_grad()
+def compute_next_logits(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
     prompts: Sequence[Document],
     candidates: Int[Tensor, "prompts candidates"],
 ) -> Float[Tensor, "prompts candidates"]:
-    """Return log p of candidate tokens right after each prompt, in one pass for all candidates."""
+    """Return logits of candidate tokens right after each prompt.
 
-    def gather(table: Tensor, ids: Tensor) -> Tensor:
-        return table.gather(1, ids)
-
-    scores = torch.zeros(candidates.shape, dtype=torch.float64)
+    They are log p plus a number that the candidates of a prompt share. Leaving it out spares the
+    logits of all other tokens.
+    """
+    require_logits(model)
+    ids, columns = candidates.unique(return_inverse=True)
+    logits = torch.zeros(candidates.shape, dtype=torch.float64)
     # any answer will do, because the position before it does not see it
     for batch in batch_conversations(tokenizer, prompts, ["?"] * len(prompts), first=1):
-        hidden = compute_final_states(model, batch)
-        targets = candidates[batch.conversations]
-        scores[batch.conversations] = compute_in_chunks(model, gather, [hidden], targets)
-    return scores
+        found = get_logits(model, compute_final_states(model, batch), ids)
+        numbers = batch.conversations
+        logits[numbers] = found.double().cpu().gather(1, columns[numbers])
+    return logits

@@ -12,6 +12,8 @@ MMAP_MAX = -4
 DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_MAX: 65536}
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch's variable
 
+_n_open = 0  # contexts of `retain_freed_memory`, one inside the other
+
 
 def request_large_pages() -> None:
     """Let torch ask Linux for pages of 2 MB, which it does if this comes before its import.
@@ -26,6 +28,8 @@ def request_large_pages() -> None:
 def retain_freed_memory() -> Iterator[None]:
     """Keep freed memory in the process while the context is open; return it at the end.
 
+    Inside another such context it changes nothing.
+
     Linux's C library otherwise returns every block above 32 MB to the system as soon as it is
     freed. A training step frees and allocates the same hundreds of megabytes (pre-activations,
     gradients), and clearing and mapping them page by page takes as long as the arithmetic. On other
@@ -35,11 +39,15 @@ def retain_freed_memory() -> Iterator[None]:
     if not hasattr(libc, "mallopt"):
         yield
         return
+    global _n_open
+    _n_open += 1
     libc.mallopt(MMAP_MAX, 0)
     libc.mallopt(TRIM_THRESHOLD, -1)
     try:
         yield
     finally:
-        for name, value in DEFAULTS.items():
-            libc.mallopt(name, value)
-        libc.malloc_trim(0)
+        _n_open -= 1
+        if _n_open == 0:
+            for name, value in DEFAULTS.items():
+                libc.mallopt(name, value)
+            libc.malloc_trim(0)

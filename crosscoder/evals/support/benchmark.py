@@ -13,7 +13,6 @@ from crosscoder.evals.context import EvalContext
 from crosscoder.evals.support.heldout import PlainText
 from crosscoder.evals.support.measurement import InterventionBenchmark
 from crosscoder.lm import Pair
-from crosscoder.runtime.memory import retain_freed_memory
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def open_benchmark(
     plain = None
     if n_plain is not None:
         plain = PlainText.from_store(context.heldout, n_plain)
-    with pair.reuse_clean_passes(), retain_freed_memory():
+    with pair.reuse_clean_passes():
         yield InterventionBenchmark(
             pair,
             edited_model,

@@ -46,6 +46,8 @@ def allocate_and_free():
 count()
 with retain_freed_memory():
     allocate_and_free()
+    with retain_freed_memory():
+        pass  # its end must not end the context around it
     allocate_and_free()
 count()
 allocate_and_free()
