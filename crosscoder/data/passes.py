@@ -15,9 +15,10 @@ from crosscoder.lm.layout import Packing
 if TYPE_CHECKING:
     import crosscoder.lm
 
-# Compilation takes about ten seconds on two cores and saves a sixth of the passes. This many
-# operations take such cores about 75 seconds. The decision depends on the data and not on a clock,
-# so that a harvest that is killed and continued has the activations of one that was not.
+# On two cores, compilation takes half a minute the first time on a machine, ten seconds afterwards,
+# and saves a quarter of the passes. This many operations take such cores about 75 seconds. The
+# decision depends on the data and not on a clock, so that a harvest that is killed and continued
+# has the activations of one that was not.
 LEAST_OPERATIONS = 2e13
 
 

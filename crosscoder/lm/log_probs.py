@@ -3,7 +3,7 @@
 A table [tokens, vocabulary] of all tokens would not fit in memory, so tokens are taken in chunks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,10 @@ from crosscoder.lm.types import PreTrainedModel
 
 # Distributions [tokens, 262k] that are held together. The more, the less often the head is read.
 TOKENS_PER_CHUNK = 64
+# A product with the head is fastest for a few hundred tokens, and other operations for a few, which
+# stay in a processor's caches.
+TOKENS_PER_PRODUCT = 256
+TOKENS_PER_TABLE = 16
 
 
 @torch.no_grad()
@@ -38,14 +42,13 @@ def compute_in_chunks(
     Returns:
         The rows of all tokens, float64 on the CPU.
     """
-    n_tokens = len(hiddens[0])
+    columns: list[Iterable[Tensor]] = [iterate_log_probs(model, hidden) for hidden in hiddens]
+    if targets is not None:
+        columns.append(targets.split(TOKENS_PER_TABLE))
     found = []
-    for start in range(0, max(n_tokens, 1), TOKENS_PER_CHUNK):  # one empty chunk for no tokens
-        chunk = slice(start, start + TOKENS_PER_CHUNK)
-        args = [compute_log_probs(model, hidden[chunk]) for hidden in hiddens]
-        if targets is not None:
-            args.append(targets[chunk].to(args[0].device))
-        found.append(function(*args).double().cpu())
+    for args in zip(*columns, strict=True):
+        moved = [arg.to(args[0].device) for arg in args]
+        found.append(function(*moved).double().cpu())
     return torch.cat(found)
 
 
@@ -67,15 +70,28 @@ def compute_kls_in_chunks(
         KL in nats, float64 on the CPU, one row for each variant.
     """
     found = torch.zeros(len(hiddens), len(clean), dtype=torch.float64)
-    for start in range(0, len(clean), TOKENS_PER_CHUNK):
-        chunk = slice(start, start + TOKENS_PER_CHUNK)
-        p = compute_log_probs(model, clean[chunk])
-        weights = p.exp()
+    for start in range(0, len(clean), TOKENS_PER_PRODUCT):
+        chunk = slice(start, start + TOKENS_PER_PRODUCT)
+        tables = compute_log_probs(model, clean[chunk]).split(TOKENS_PER_TABLE)
         for row, hidden in enumerate(hiddens):
-            q = compute_log_probs(other, hidden[chunk])
-            kl = (weights * (p - q.to(p.device))).sum(-1)
-            found[row, chunk] = kl.double().cpu()
+            kls = []
+            for p, q in zip(tables, iterate_log_probs(other, hidden[chunk]), strict=True):
+                kls.append(compute_kl(p, q.to(p.device)))
+            found[row, chunk] = torch.cat(kls).double().cpu()
     return found
+
+
+def iterate_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d_model"]
+) -> Iterator[Float[Tensor, "few vocabulary"]]:
+    """Yield next-token log-probabilities of final hidden states, a few tokens at a time.
+
+    There is one empty table if there are no tokens.
+    """
+    require_logits(model)
+    for chunk in hidden.split(TOKENS_PER_PRODUCT):
+        for logits in get_logits(model, chunk).split(TOKENS_PER_TABLE):
+            yield logits.log_softmax(-1)
 
 
 def compute_log_probs(
