@@ -158,7 +158,8 @@ def test_a_run_is_a_name(refused, tmp_path, value):
 
 
 @pytest.mark.parametrize("name", ["outputs/RUN", "a/b/c", "./x", '"~/no/where"', "/no/where"])
-def test_a_missing_folder_is_not_looked_up_on_the_hub(refused, monkeypatch, name):
+def test_a_missing_folder_is_not_looked_up_on_the_hub(refused, monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)  # the checkout may have an outputs/RUN
     monkeypatch.setattr(
         "crosscoder.formats.locate.download_snapshot", lambda *_: pytest.fail("asked the hub")
     )
