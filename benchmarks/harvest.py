@@ -111,7 +111,6 @@ def compiled_seconds(pair: Pair, sources: Sources, batch_tokens: int, tokens: To
     for lm in pair.lms:
         own = Sources(tuple(source for source in sources if source.lm == lm))
         hookpoints = [Hookpoint.parse(source.hookpoint) for source in own]
-        load(pair)
         with compile_layers(pair[lm], hookpoints, ids, positions, packing):
             seconds += harvest_seconds(pair, own, batch_tokens, tokens)
     return seconds
@@ -153,11 +152,11 @@ def row(pair: Pair, hookpoints: str, tokens: TokenSet, turns: int) -> dict[str, 
         "before": partial(harvest_seconds, pair, sources, BEFORE_TOKENS),
         "harvest": partial(compiled_seconds, pair, sources, batch_tokens),
     }
+    n_read = len(pair.lms) * len(tokens.tokens)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(turns):
         names = list(contestants) if number % 2 == 0 else list(reversed(contestants))
         for name in names:
-            n_read = len(pair.lms) * len(tokens.tokens)
             rates[name].append(n_read / contestants[name](tokens))
     middle = {name: median(values) for name, values in rates.items()}
     return {

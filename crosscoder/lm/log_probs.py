@@ -13,8 +13,6 @@ from crosscoder.lm.head import get_logits
 from crosscoder.lm.loading.checks import require_logits
 from crosscoder.lm.types import PreTrainedModel
 
-# Distributions [tokens, 262k] that are held together. The more, the less often the head is read.
-TOKENS_PER_CHUNK = 64
 # A product with the head is fastest for a few hundred tokens, and other operations for a few, which
 # stay in a processor's caches.
 TOKENS_PER_PRODUCT = 256

@@ -20,9 +20,12 @@ from crosscoder.evals.support.heldout import PlainText, find_predicting_tokens
 from crosscoder.lm import Pair
 from crosscoder.lm.head import get_logits
 from crosscoder.lm.loading.checks import require_logits
-from crosscoder.lm.log_probs import TOKENS_PER_CHUNK, compute_kl
+from crosscoder.lm.log_probs import compute_kl
 from crosscoder.lm.types import PreTrainedModel
 from crosscoder.runtime.progress import progress
+
+# Distributions [tokens, 262k] that are held together. The more, the less often the head is read.
+TOKENS_PER_CHUNK = 64
 
 
 @dataclass(frozen=True)
